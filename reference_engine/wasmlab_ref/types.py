@@ -33,7 +33,7 @@ class RefType:
     heap: HeapType
 
 
-ValType: TypeAlias = Union[str, RefType]
+ValType: TypeAlias = str | RefType
 """A number type, "v128", "bot" (below all types, in unreachable code only) or a reference type."""
 
 StorageType: TypeAlias = ValType
