@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias, Union
+from typing import TypeAlias, Union
 
 
-class RecVar(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RecVar:
     """The i-th type of the enclosing recursive type."""
 
     index: int
