@@ -1,0 +1,70 @@
+"""The choices that the standard leaves to an implementation in its numerics.
+
+The default `Profile()` is the deterministic profile of the standard: every NaN that arithmetic produces is the
+positive canonical one, and every relaxed operation takes its first alternative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+NAN_PROFILES = ("canonical", "x86", "arm64", "riscv64")
+
+RELAXED_CHOICES: Mapping[str, int] = MappingProxyType(
+    {
+        "R_fmadd": 2,
+        "R_fmin": 4,
+        "R_fmax": 4,
+        "R_idot": 2,
+        "R_iq15mulr": 2,
+        "R_trunc_s": 2,
+        "R_trunc_u": 4,
+        "R_swizzle": 2,
+        "R_laneselect": 2,
+    }
+)
+"""The relaxed-SIMD parameters of the standard, each with the number of its alternatives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One way to resolve the standard's numeric nondeterminism; hashable, checked when made (ValueError).
+
+    `nan` is the NaN that arithmetic results in: "canonical" (the deterministic profile), or what the instructions
+    of "x86", "arm64", "riscv64" hardware give.  The others are the parameters of the standard's section "Relaxed
+    Operations"; 0 is what the deterministic profile prescribes:
+
+        R_fmadd        0 multiply-add rounds twice; 1 fused, rounds once
+        R_fmin/fmax    for a NaN operand or zeros of opposite sign: 0 as min/max; 1 the first operand;
+                       2 the second; 3 the number rather than the NaN, and -0 for min, +0 for max
+        R_idot         second operand of the dot product: 0 signed; 1 unsigned
+        R_iq15mulr     -1 times -1: 0 saturates; 1 wraps
+        R_trunc_s      NaN or out of range: 0 as trunc_sat; 1 -2^(N-1)
+        R_trunc_u      NaN or out of range: 0 as trunc_sat; 1 2^N-1; 2 2^N-2; 3 2^(N-1)
+        R_swizzle      an index from 16 to 127 selects: 0 zero; 1 the lane modulo 16
+        R_laneselect   0 bit by bit; 1 the lane's top bit decides
+
+    For the truncations the standard's second alternative is any number at all.  The numbers here are those of x86
+    instruction sequences; SpecTec counts the alternatives of R_trunc_u as four, too.
+    """
+
+    nan: str = "canonical"
+    R_fmadd: int = 0
+    R_fmin: int = 0
+    R_fmax: int = 0
+    R_idot: int = 0
+    R_iq15mulr: int = 0
+    R_trunc_s: int = 0
+    R_trunc_u: int = 0
+    R_swizzle: int = 0
+    R_laneselect: int = 0
+
+    def __post_init__(self) -> None:
+        if self.nan not in NAN_PROFILES:
+            raise ValueError(f"nan must be one of {', '.join(NAN_PROFILES)}, not {self.nan!r}")
+        for name, alternatives in RELAXED_CHOICES.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 <= value < alternatives:
+                raise ValueError(f"{name} must be from 0 to {alternatives - 1}, not {value!r}")
