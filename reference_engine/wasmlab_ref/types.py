@@ -157,14 +157,14 @@ class DefType:
     rec: RecType
     index: int
     number: int
+    _group: list[DefType] = field(repr=False)
     _subtype: list[SubType] = field(default_factory=list, repr=False)
 
     @property
     def subtype(self) -> SubType:
         """The unrolled subtype: recursive variables replaced by defined types (rule Expand)."""
         if not self._subtype:
-            group = roll(self.rec)
-            self._subtype.append(map_subtype(self.rec.subtypes[self.index], lambda h: _unroll(h, group)))
+            self._subtype.append(map_subtype(self.rec.subtypes[self.index], lambda h: _unroll(h, self._group)))
         return self._subtype[0]
 
     @property
@@ -189,7 +189,9 @@ def roll(rec: RecType) -> tuple[DefType, ...]:
     global _count
     types = _interned.get(rec)
     if types is None:
-        types = tuple(DefType(rec, i, _count + i) for i in range(len(rec.subtypes)))
+        group: list[DefType] = []  # shared, for looking the group up again costs its size
+        group.extend(DefType(rec, i, _count + i, group) for i in range(len(rec.subtypes)))
+        types = tuple(group)
         _count += len(types)
         _interned[rec] = types
     return types
