@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypeAlias, Union
+from weakref import WeakValueDictionary
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,10 @@ class TagType:
 ExternType: TypeAlias = FuncRef | TableType | MemType | GlobalType | TagType
 
 
+class _Group(list["DefType"]):
+    """The defined types of one recursion group; dies with the last of them."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DefType:
     """Type `index` of the closed group `rec`; canonical, so compared by identity."""
@@ -157,7 +163,7 @@ class DefType:
     rec: RecType
     index: int
     number: int
-    _group: list[DefType] = field(repr=False)
+    _group: _Group = field(repr=False)
     _subtype: list[SubType] = field(default_factory=list, repr=False)
 
     @property
@@ -180,21 +186,18 @@ def _unroll(heap: HeapType, group: Sequence[DefType]) -> HeapType:
     return group[heap.index] if isinstance(heap, RecVar) else heap
 
 
-_interned: dict[RecType, tuple[DefType, ...]] = {}
-_count = 0
+_interned: WeakValueDictionary[RecType, _Group] = WeakValueDictionary()
+_numbers = count()
 
 
 def roll(rec: RecType) -> tuple[DefType, ...]:
     """The canonical defined types of a closed group (all heap types abstract, `DefType` or `RecVar`)."""
-    global _count
-    types = _interned.get(rec)
-    if types is None:
-        group: list[DefType] = []  # shared, for looking the group up again costs its size
-        group.extend(DefType(rec, i, _count + i, group) for i in range(len(rec.subtypes)))
-        types = tuple(group)
-        _count += len(types)
-        _interned[rec] = types
-    return types
+    group = _interned.get(rec)
+    if group is None:
+        group = _Group()
+        group += [DefType(rec, i, next(_numbers), group) for i in range(len(rec.subtypes))]
+        _interned[rec] = group
+    return tuple(group)
 
 
 def close_group(rec: RecType, types: Sequence[DefType]) -> tuple[DefType, ...]:
