@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from ..outcome import Trap
 from .format import F32, F64, Format
 from .integer import Function
@@ -55,11 +58,13 @@ def relaxed_trunc(fmt: Format, N: int, sx: str, otherwise: int | None) -> Functi
 
 
 def convert(N: int, sx: str, fmt: Format) -> Function:
-    """convert_sx: from iN to fmt, rounded once, directly from the integer."""
-    ieee, S = fmt.ieee, 1 << N - 1
+    """convert_sx: from iN to fmt, rounded once."""
+    S = 1 << N - 1
+    # What fits binary64, or is to become it, Python rounds at most once; f32 from i64 it would round twice.
+    rounded: Callable[[int], int] = fmt.encode if N <= 32 or fmt is F64 else partial(fmt.ieee, e=0)
     if sx == "s":
-        return lambda a: ieee((a ^ S) - S, 0)
-    return lambda a: ieee(a, 0)
+        return lambda a: rounded((a ^ S) - S)
+    return rounded
 
 
 def demote(nan: str) -> Function:

@@ -9,7 +9,7 @@ class Format:
     """An IEEE 754 interchange format of N bits, P of them fraction; its constants are bit patterns."""
 
     def __init__(self, N: int, P: int, bits: str, floats: str) -> None:
-        self.N, self.P = N, P
+        self.N, self.P, self.code = N, P, floats
         self.sign = 1 << N - 1
         self.magnitude = self.sign - 1
         self.infinity = self.sign - (1 << P)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable
 from struct import Struct
@@ -9,7 +10,7 @@ from struct import Struct
 from .conversion import convert, demote, integer_range, promote, trunc_sat
 from .floating import operations as float_operations
 from .floating import selections
-from .format import F32, F64
+from .format import F32, F64, Format
 from .integer import Function
 
 ALL = 2**128 - 1
@@ -85,7 +86,7 @@ def bitselect(v: int, w: int, mask: int) -> int:
 def shuffle(lanes: tuple[int, ...], v: int, w: int) -> int:
     """i8x16.shuffle: the lanes chosen out of v's 16 and w's 16."""
     both = v.to_bytes(16, "little") + w.to_bytes(16, "little")
-    return int.from_bytes([both[i] for i in lanes], "little")
+    return int.from_bytes(bytes(lanes).translate(both + bytes(224)), "little")
 
 
 def swizzle(v: int, w: int) -> int:
@@ -148,8 +149,8 @@ def integers_of_some_shapes() -> dict[str, Function]:
         for name in ("lt", "gt", "le", "ge"):
             table[f"{SHAPE[N]}.{name}_u"] = relation(UNSIGNED[N], getattr(operator, name))
         for sx, lanes in (("s", SIGNED[N]), ("u", UNSIGNED[N])):
-            table[f"{SHAPE[N]}.min_{sx}"] = lanewise2(lanes, min)
-            table[f"{SHAPE[N]}.max_{sx}"] = lanewise2(lanes, max)
+            table[f"{SHAPE[N]}.min_{sx}"] = lanewise2(lanes, lambda x, y: x if x < y else y)
+            table[f"{SHAPE[N]}.max_{sx}"] = lanewise2(lanes, lambda x, y: x if x > y else y)
     for N in (8, 16):
         table[f"{SHAPE[N]}.avgr_u"] = lanewise2(UNSIGNED[N], lambda x, y: (x + y + 1) >> 1)
         for lanes in (SIGNED[N], UNSIGNED[N]):
@@ -242,7 +243,8 @@ INTEGER_VECTORS: dict[str, Function] = _integer_vectors()
 """By mnemonic, the vector operations that no profile changes."""
 
 FLOAT_UNARY = ("abs", "neg", "sqrt", "ceil", "floor", "trunc", "nearest")
-FLOAT_BINARY = ("add", "sub", "mul", "div", "min", "max", "pmin", "pmax")
+FLOAT_BINARY = ("min", "max", "pmin", "pmax")
+FLOAT_ARITHMETIC = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv}
 FLOAT_RELATIONS = ("eq", "ne", "lt", "gt", "le", "ge")
 
 
@@ -257,4 +259,23 @@ def float_vectors(nan: str) -> dict[str, Function]:
         table |= {f"{shape}.{name}": lanewise1(lanes, scalar[name]) for name in FLOAT_UNARY}
         table |= {f"{shape}.{name}": lanewise2(lanes, scalar[name]) for name in FLOAT_BINARY}
         table |= {f"{shape}.{name}": relation(lanes, scalar[name]) for name in FLOAT_RELATIONS}
+        for name, operation in FLOAT_ARITHMETIC.items():
+            table[f"{shape}.{name}"] = _arithmetic(fmt, operation, lanewise2(lanes, scalar[name]))
     return table
+
+
+def _arithmetic(fmt: Format, operation: Callable[[float, float], float], lane_by_lane: Function) -> Function:
+    """All lanes in one go when every result is finite; infinities and NaNs are left to the scalar operation."""
+    layout = Struct(f"<{128 // fmt.N}{fmt.code}")
+    pack, unpack = layout.pack, layout.unpack
+
+    def arithmetic(v: int, w: int) -> int:
+        try:
+            results = list(map(operation, unpack(v.to_bytes(16, "little")), unpack(w.to_bytes(16, "little"))))
+            if math.isfinite(sum(results)):
+                return int.from_bytes(pack(*results), "little")
+        except (OverflowError, ZeroDivisionError):
+            pass
+        return lane_by_lane(v, w)
+
+    return arithmetic
