@@ -1,0 +1,97 @@
+"""The reference engine's embedding interface (appendix "Embedding" of the standard).
+
+    store = Store()
+    instance = store.instantiate(validate(decode(binary)), [])
+    store.invoke(instance.exports["add"], [1, 2])
+
+Whatever ends an invocation other than its results is an exception of `outcome`: `Trap`, `Thrown`, `Exhausted`;
+instantiation adds `Unlinkable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .compile import translate
+from .control import Code
+from .execute import execute
+from .instantiate import instantiate
+from .limits import UNLIMITED, Account, Limits
+from .numerics import functions
+from .outcome import Exhausted
+from .profile import Profile
+from .rules import rule
+from .store import Extern, FuncInst, Heap, HostCode, Instance, Value, func_type
+from .types import DefType, FuncType, RecType, SubType, roll
+from .validate import ValidModule
+
+
+class Store:
+    """A store: where modules are instantiated and functions run.
+
+    `instructions` counts what outermost invocations and instantiations have executed so far.
+    """
+
+    def __init__(self, profile: Profile | None = None, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.numerics = functions(profile or Profile())
+        self.memory = Account("memory", self.limits.memory_pages)
+        self.table = Account("table", self.limits.table_elements)
+        self.heap = Heap(self.limits.heap_bytes)
+        self.instructions = 0
+        self.fuel = UNLIMITED
+        self.depth = self.limits.call_depth
+        self.room = self.limits.values
+        self._host_calls = 0
+        self._active = False
+
+    def instantiate(self, module: ValidModule, imports: Sequence[Extern] = ()) -> Instance:
+        """Instantiate a module with one instance for each of its imports, and run its start function.
+
+        A trap in a segment or in the start function leaves what was written before.
+        """
+        return instantiate(self, module, imports)
+
+    def invoke(self, func: FuncInst, args: Sequence[Value] = ()) -> list[Value]:
+        """Call a function; arguments and results are values as `store` describes them."""
+        if self._active:
+            return execute(self, func, list(args))
+        self._active = True
+        budget = UNLIMITED if self.limits.fuel is None else self.limits.fuel
+        self.fuel, self.depth, self.room = budget, self.limits.call_depth, self.limits.values
+        try:
+            return execute(self, func, list(args))
+        finally:
+            self.instructions += budget - max(self.fuel, 0)
+            self._active = False
+
+    def host_function(self, type_: DefType | FuncType, code: HostCode) -> FuncInst:
+        """A function of the embedder: `code` takes the arguments and returns the sequence of results.
+
+        It may raise `Trap` and `Thrown`, and may call `invoke`.
+        """
+        if isinstance(type_, FuncType):
+            (type_,) = roll(RecType((SubType(type_),)))
+        return FuncInst(type_, len(func_type(type_).params), host=code)
+
+    def call_host(self, func: FuncInst, args: list[Value]) -> Sequence[Value]:
+        """Call a host function on behalf of the machine."""
+        if func.host is None:
+            raise TypeError("not a host function")
+        depth, room = self.depth, self.room
+        if self._host_calls >= self.limits.host_depth:
+            raise Exhausted("call stack")
+        self._host_calls += 1
+        try:
+            return func.host(*args)
+        finally:
+            self._host_calls -= 1
+            self.depth, self.room = depth, room
+
+    @rule("Step_read/call_ref-func")
+    def translate(self, func: FuncInst) -> Code:
+        """Translate a function of a module on its first call."""
+        if func.instance is None:
+            raise TypeError("a host function has no code")
+        func.body = translate(func, func.instance, self.limits.locals)
+        return func.body
