@@ -48,7 +48,9 @@ _KINDS: dict[type[CompType], str] = {StructType: "struct", ArrayType: "array", F
 
 def _proofs() -> dict[tuple[str, str], tuple[str, ...]]:
     """For each pair of abstract heap types that match, the rules that say so."""
-    proofs = {(heap, heap): ("Heaptype_sub/refl",) for heap in (*ABSTRACT_HEAP_TYPES, "bot")}
+    proofs: dict[tuple[str, str], tuple[str, ...]] = {}
+    for heap in (*ABSTRACT_HEAP_TYPES, "bot"):
+        proofs[heap, heap] = ("Heaptype_sub/refl",)
     for heap in ABSTRACT_HEAP_TYPES:
         proofs["bot", heap] = ("Heaptype_sub/bot",)
         proof: tuple[str, ...] = ()
@@ -59,7 +61,7 @@ def _proofs() -> dict[tuple[str, str], tuple[str, ...]]:
             proofs[heap, sup] = proof
     for top, bottom in _BOTTOMS.items():
         for heap in ABSTRACT_HEAP_TYPES:
-            if (heap, top) in proofs:
+            if (heap, top) in proofs and heap != bottom:
                 proofs[bottom, heap] = (f"Heaptype_sub/{bottom}", *proofs[heap, top])
     return proofs
 

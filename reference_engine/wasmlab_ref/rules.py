@@ -42,3 +42,8 @@ def applied(*names: str) -> bool:
         for name in names:
             _listener(name)
     return True
+
+
+def listened() -> bool:
+    """Whether anyone listens."""
+    return _listener is not None

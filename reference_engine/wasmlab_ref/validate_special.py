@@ -1,0 +1,626 @@
+"""Instructions whose validation rule is more than a fixed type (section 3.4 of the standard).
+
+One function for each `rule` of instructions.tbl whose type is "special", found in `SPECIAL` under that name.  A
+function takes the immediates from the instruction and does to the stacks what the rule says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from .match import (
+    NUMBER_TYPES,
+    PACKED_TYPES,
+    defaultable,
+    difference,
+    match_reftype,
+    match_resulttype,
+    match_storagetype,
+    top_of,
+    unpack,
+)
+from .outcome import Invalid
+from .rules import applied, rule
+from .syntax import Catch, Instr
+from .types import ArrayType, FieldType, FuncType, RefType, StructType, TableType, ValType
+from .validate_stack import Code, lookup
+
+Check = Callable[[Code, Instr], None]
+F = TypeVar("F", bound=Check)
+
+SPECIAL: dict[str, Check] = {}
+
+FUNCREF = RefType(True, "func")
+EXN = RefType(False, "exn")
+EXNREF = RefType(True, "exn")
+I32 = ("i32",)
+
+
+def special(stem: str, variants: Sequence[str] | None = None) -> Callable[[F], F]:
+    """Register the function for rows of that rule; it implements Instr_ok/stem, or Instr_ok/… of its variants."""
+
+    def register(function: F) -> F:
+        SPECIAL[stem] = function
+        return rule(*(f"Instr_ok/{name}" for name in ((stem,) if variants is None else variants)))(function)
+
+    return register
+
+
+# Parametric instructions
+
+
+@special("unreachable")
+def unreachable(code: Code, instr: Instr) -> None:
+    code.diverge()
+
+
+@special("drop")
+def drop(code: Code, instr: Instr) -> None:
+    code.pop_any()
+
+
+@special("select", variants=("select-expl", "select-impl"))
+def select(code: Code, instr: Instr) -> None:
+    (types,) = instr.args
+    if types is not None:
+        if len(types) != 1:
+            raise Invalid("invalid result arity")
+        t = code.context.valtype(types[0])
+        code.apply((t, t, "i32"), (t,))
+        return
+    code.pop(I32)
+    t2, t1 = code.pop_any(), code.pop_any()
+    if isinstance(t1, RefType) or isinstance(t2, RefType) or (t1 != t2 and "bot" not in (t1, t2)):
+        show = code.context.show_all
+        raise Invalid(f"type mismatch: select requires two equal number or vector types but stack has {show((t1, t2))}")
+    code.stack.append(t2 if t1 == "bot" else t1)
+
+
+# Blocks
+
+
+@special("block")
+def block(code: Code, instr: Instr) -> None:
+    t = code.context.blocktype(instr.args[0])
+    code.enter("block", t.params, t.results)
+
+
+@special("loop")
+def loop(code: Code, instr: Instr) -> None:
+    t = code.context.blocktype(instr.args[0])
+    code.enter("loop", t.params, t.results)
+
+
+@special("if")
+def if_(code: Code, instr: Instr) -> None:
+    t = code.context.blocktype(instr.args[0])
+    code.pop(I32)
+    code.enter("if", t.params, t.results)
+
+
+@special("else", variants=())
+def else_(code: Code, instr: Instr) -> None:
+    if code.frame.opener != "if":
+        raise Invalid("else without if")
+    code.swap_branch(code.leave())
+
+
+@special("end", variants=())
+def end(code: Code, instr: Instr) -> None:
+    if len(code.frames) == 1:
+        raise Invalid("end without block")
+    frame = code.leave()
+    if frame.opener == "if" and not match_resulttype(frame.params, frame.results):
+        show = code.context.show_all
+        raise Invalid(
+            f"type mismatch: if without else requires {show(frame.results)} but stack has {show(frame.params)}"
+        )
+    code.stack += frame.results
+
+
+@special("try_table")
+def try_table(code: Code, instr: Instr) -> None:
+    blocktype, catches = instr.args
+    for clause in catches:
+        catch(code, clause)
+    t = code.context.blocktype(blocktype)
+    code.enter("try_table", t.params, t.results)
+
+
+@rule("Catch_ok/catch", "Catch_ok/catch_ref", "Catch_ok/catch_all", "Catch_ok/catch_all_ref")
+def catch(code: Code, clause: Catch) -> None:
+    """Check a clause of try_table; its label counts from outside of the block."""
+    types: tuple[ValType, ...] = ()
+    if clause.tag is not None:
+        types = lookup(code.context.tags, clause.tag, "tag").params
+    if clause.kind.endswith("_ref"):
+        types += (EXN,)
+    label = code.label(clause.label)
+    if not match_resulttype(types, label):
+        show = code.context.show_all
+        raise Invalid(f"type mismatch: {clause.kind} gives {show(types)} but label requires {show(label)}")
+    applied(f"Catch_ok/{clause.kind}")
+
+
+# Branches
+
+
+@special("br")
+def br(code: Code, instr: Instr) -> None:
+    code.pop(code.label(instr.args[0]))
+    code.diverge()
+
+
+@special("br_if")
+def br_if(code: Code, instr: Instr) -> None:
+    types = code.label(instr.args[0])
+    code.pop(I32)
+    code.apply(types, types)
+
+
+@special("br_table")
+def br_table(code: Code, instr: Instr) -> None:
+    (labels,) = instr.args
+    code.pop(I32)
+    arity = len(code.label(labels[-1]))
+    checked = set()
+    for label in dict.fromkeys(labels):
+        types = code.label(label)
+        if id(types) in checked:
+            continue
+        checked.add(id(types))
+        if len(types) != arity:
+            show = code.context.show_all
+            raise Invalid(f"type mismatch: br_table's default takes {arity} operands but label {label} {show(types)}")
+        code.expect(types)
+    code.pop(code.label(labels[-1]))
+    code.diverge()
+
+
+@special("br_on_null")
+def br_on_null(code: Code, instr: Instr) -> None:
+    types = code.label(instr.args[0])
+    t = code.pop_ref()
+    code.apply(types, types)
+    code.stack.append(RefType(False, t.heap))
+
+
+@special("br_on_non_null")
+def br_on_non_null(code: Code, instr: Instr) -> None:
+    types, taken = _label_with_ref(code, instr.args[0])
+    code.pop((RefType(True, taken.heap),))
+    code.apply(types, types)
+
+
+def _label_with_ref(code: Code, index: int) -> tuple[Sequence[ValType], RefType]:
+    """The types of a label whose last one must be a reference, apart."""
+    types = code.label(index)
+    if types and isinstance(types[-1], RefType):
+        return types[:-1], types[-1]
+    raise Invalid(f"type mismatch: instruction requires a reference for label {index} {code.context.show_all(types)}")
+
+
+def _branch_on_cast(code: Code, instr: Instr, on_failure: bool) -> None:
+    label, source, target = instr.args[0]
+    types, taken = _label_with_ref(code, label)
+    source, target = code.context.reftype(source), code.context.reftype(target)
+    rest = difference(source, target)
+    branch, stay = (rest, target) if on_failure else (target, rest)
+    _require_match(code, target, source)
+    _require_match(code, branch, taken)
+    code.pop((source,))
+    code.apply(types, types)
+    code.stack.append(stay)
+
+
+def _require_match(code: Code, sub: RefType, sup: RefType) -> None:
+    if not match_reftype(sub, sup):
+        show = code.context.show
+        raise Invalid(f"type mismatch: {show(sub)} does not match {show(sup)}")
+
+
+@special("br_on_cast")
+def br_on_cast(code: Code, instr: Instr) -> None:
+    _branch_on_cast(code, instr, on_failure=False)
+
+
+@special("br_on_cast_fail")
+def br_on_cast_fail(code: Code, instr: Instr) -> None:
+    _branch_on_cast(code, instr, on_failure=True)
+
+
+# Calls
+
+
+def _tail(code: Code, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+    """Take the operands of a tail call, whose results are those of this function."""
+    if not match_resulttype(results, code.results):
+        show = code.context.show_all
+        raise Invalid(f"type mismatch: function requires results {show(code.results)} but callee has {show(results)}")
+    code.pop(params)
+    code.diverge()
+
+
+def _callee_in_table(code: Code, instr: Instr) -> FuncType:
+    """The type that an indirect call expects; the table must hold functions, its index is taken."""
+    table, index = instr.args
+    tabletype = lookup(code.context.tables, table, "table")
+    _require_match(code, tabletype.element, FUNCREF)
+    signature = code.context.expand(index, FuncType)
+    code.pop((tabletype.address,))
+    return signature
+
+
+def _callee_by_ref(code: Code, instr: Instr) -> FuncType:
+    """The type that a call through a reference expects; the reference is taken."""
+    (index,) = instr.args
+    signature = code.context.expand(index, FuncType)
+    code.pop((_ref(code, index, nullable=True),))
+    return signature
+
+
+def _ref(code: Code, index: int, nullable: bool = False) -> RefType:
+    """The type of references to that type index."""
+    return code.context.reftype(RefType(nullable, index))
+
+
+@special("return")
+def return_(code: Code, instr: Instr) -> None:
+    code.pop(code.results)
+    code.diverge()
+
+
+@special("call")
+def call(code: Code, instr: Instr) -> None:
+    signature = lookup(code.context.signatures, instr.args[0], "function")
+    code.apply(signature.params, signature.results)
+
+
+@special("call_ref")
+def call_ref(code: Code, instr: Instr) -> None:
+    signature = _callee_by_ref(code, instr)
+    code.apply(signature.params, signature.results)
+
+
+@special("call_indirect")
+def call_indirect(code: Code, instr: Instr) -> None:
+    signature = _callee_in_table(code, instr)
+    code.apply(signature.params, signature.results)
+
+
+@special("return_call")
+def return_call(code: Code, instr: Instr) -> None:
+    signature = lookup(code.context.signatures, instr.args[0], "function")
+    _tail(code, signature.params, signature.results)
+
+
+@special("return_call_ref")
+def return_call_ref(code: Code, instr: Instr) -> None:
+    signature = _callee_by_ref(code, instr)
+    _tail(code, signature.params, signature.results)
+
+
+@special("return_call_indirect")
+def return_call_indirect(code: Code, instr: Instr) -> None:
+    signature = _callee_in_table(code, instr)
+    _tail(code, signature.params, signature.results)
+
+
+@special("throw")
+def throw(code: Code, instr: Instr) -> None:
+    code.pop(lookup(code.context.tags, instr.args[0], "tag").params)
+    code.diverge()
+
+
+@special("throw_ref")
+def throw_ref(code: Code, instr: Instr) -> None:
+    code.pop((EXNREF,))
+    code.diverge()
+
+
+# References
+
+
+@special("ref.null")
+def ref_null(code: Code, instr: Instr) -> None:
+    code.stack.append(code.context.reftype(RefType(True, instr.args[0])))
+
+
+@special("ref.func")
+def ref_func(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    t = lookup(code.context.funcs, index, "function")
+    if index not in code.context.refs:
+        raise Invalid(f"undeclared function reference {index}")
+    code.stack.append(code.context.reftype(RefType(False, t)))
+
+
+@special("ref.is_null")
+def ref_is_null(code: Code, instr: Instr) -> None:
+    code.pop_ref()
+    code.stack.append("i32")
+
+
+@special("ref.as_non_null")
+def ref_as_non_null(code: Code, instr: Instr) -> None:
+    code.stack.append(RefType(False, code.pop_ref().heap))
+
+
+@special("ref.test")
+def ref_test(code: Code, instr: Instr) -> None:
+    t = code.context.reftype(instr.args[0])
+    code.apply((RefType(True, top_of(t.heap)),), I32)
+
+
+@special("ref.cast")
+def ref_cast(code: Code, instr: Instr) -> None:
+    t = code.context.reftype(instr.args[0])
+    code.apply((RefType(True, top_of(t.heap)),), (t,))
+
+
+def _convert(code: Code, source: str, target: str) -> None:
+    t = code.pop_ref()
+    if not match_reftype(t, RefType(True, source)):
+        code.stack.append(t)
+        code.mismatch((RefType(True, source),))
+    code.stack.append(RefType(t.nullable, target))
+
+
+@special("any.convert_extern")
+def any_convert_extern(code: Code, instr: Instr) -> None:
+    _convert(code, "extern", "any")
+
+
+@special("extern.convert_any")
+def extern_convert_any(code: Code, instr: Instr) -> None:
+    _convert(code, "any", "extern")
+
+
+# Structures and arrays
+
+
+def _field(code: Code, instr: Instr) -> FieldType:
+    index, field = instr.args
+    return lookup(code.context.expand(index, StructType).fields, field, "field")
+
+
+def _element(code: Code, index: int) -> FieldType:
+    return code.context.expand(index, ArrayType).element
+
+
+def _mutable(t: FieldType, what: str) -> FieldType:
+    if not t.mutable:
+        raise Invalid(f"immutable {what}")
+    return t
+
+
+def _readable(t: FieldType, instr: Instr) -> ValType:
+    """What reading the field gives; packed ones are read with a sign, others without."""
+    if (t.storage in PACKED_TYPES) != (instr.op.mnemonic[-2:] in ("_s", "_u")):
+        packed = "packed" if t.storage in PACKED_TYPES else "unpacked"
+        raise Invalid(f"type mismatch: field is {packed}")
+    return unpack(t.storage)
+
+
+def _require_default(code: Code, t: FieldType) -> None:
+    if not defaultable(t.storage):
+        raise Invalid(f"type mismatch: field type {code.context.show(t.storage)} is not defaultable")
+
+
+def _require_bytes(t: FieldType) -> FieldType:
+    """A field that a data segment can fill."""
+    if unpack(t.storage) not in NUMBER_TYPES | {"v128"}:
+        raise Invalid("array type is not numeric or vector")
+    return t
+
+
+@special("struct.new")
+def struct_new(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    fields = code.context.expand(index, StructType).fields
+    code.apply([unpack(f.storage) for f in fields], (_ref(code, index),))
+
+
+@special("struct.new_default")
+def struct_new_default(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    for field in code.context.expand(index, StructType).fields:
+        _require_default(code, field)
+    code.stack.append(_ref(code, index))
+
+
+@special("struct.get")
+def struct_get(code: Code, instr: Instr) -> None:
+    t = _readable(_field(code, instr), instr)
+    code.apply((_ref(code, instr.args[0], nullable=True),), (t,))
+
+
+@special("struct.set")
+def struct_set(code: Code, instr: Instr) -> None:
+    t = _mutable(_field(code, instr), "field")
+    code.pop((_ref(code, instr.args[0], nullable=True), unpack(t.storage)))
+
+
+@special("array.new")
+def array_new(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    code.apply((unpack(_element(code, index).storage), "i32"), (_ref(code, index),))
+
+
+@special("array.new_default")
+def array_new_default(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    _require_default(code, _element(code, index))
+    code.apply(I32, (_ref(code, index),))
+
+
+@special("array.new_fixed")
+def array_new_fixed(code: Code, instr: Instr) -> None:
+    index, count = instr.args
+    t = unpack(_element(code, index).storage)
+    there = min(count, len(code.stack) - code.height)
+    if there < count and not code.frame.unreachable:
+        raise Invalid(f"type mismatch: instruction requires {count} operands but stack has {there}")
+    code.apply((t,) * there, (_ref(code, index),))
+
+
+@special("array.new_data")
+def array_new_data(code: Code, instr: Instr) -> None:
+    index, segment = instr.args
+    _require_bytes(_element(code, index))
+    lookup(code.context.datas, segment, "data segment")
+    code.apply(("i32", "i32"), (_ref(code, index),))
+
+
+@special("array.new_elem")
+def array_new_elem(code: Code, instr: Instr) -> None:
+    index, segment = instr.args
+    _require_elements(code, segment, _element(code, index))
+    code.apply(("i32", "i32"), (_ref(code, index),))
+
+
+def _require_elements(code: Code, segment: int, t: FieldType) -> None:
+    """The element segment must fit the field."""
+    elements = lookup(code.context.elems, segment, "elem segment")
+    if not match_storagetype(elements, t.storage):
+        show = code.context.show
+        raise Invalid(f"type mismatch: element segment has {show(elements)} but array has {show(t.storage)}")
+
+
+@special("array.get")
+def array_get(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    t = _readable(_element(code, index), instr)
+    code.apply((_ref(code, index, nullable=True), "i32"), (t,))
+
+
+@special("array.set")
+def array_set(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    t = _mutable(_element(code, index), "array")
+    code.pop((_ref(code, index, nullable=True), "i32", unpack(t.storage)))
+
+
+@special("array.fill")
+def array_fill(code: Code, instr: Instr) -> None:
+    (index,) = instr.args
+    t = _mutable(_element(code, index), "array")
+    code.pop((_ref(code, index, nullable=True), "i32", unpack(t.storage), "i32"))
+
+
+@special("array.copy")
+def array_copy(code: Code, instr: Instr) -> None:
+    target, source = instr.args
+    to = _mutable(_element(code, target), "array")
+    if not match_storagetype(_element(code, source).storage, to.storage):
+        raise Invalid("array types do not match")
+    code.pop((_ref(code, target, nullable=True), "i32", _ref(code, source, nullable=True), "i32", "i32"))
+
+
+@special("array.init_data")
+def array_init_data(code: Code, instr: Instr) -> None:
+    index, segment = instr.args
+    _require_bytes(_mutable(_element(code, index), "array"))
+    lookup(code.context.datas, segment, "data segment")
+    code.pop((_ref(code, index, nullable=True), "i32", "i32", "i32"))
+
+
+@special("array.init_elem")
+def array_init_elem(code: Code, instr: Instr) -> None:
+    index, segment = instr.args
+    _require_elements(code, segment, _mutable(_element(code, index), "array"))
+    code.pop((_ref(code, index, nullable=True), "i32", "i32", "i32"))
+
+
+# Variables
+
+
+@special("local.get")
+def local_get(code: Code, instr: Instr) -> None:
+    code.stack.append(code.read_local(instr.args[0]))
+
+
+@special("local.set")
+def local_set(code: Code, instr: Instr) -> None:
+    code.pop((code.write_local(instr.args[0]),))
+
+
+@special("local.tee")
+def local_tee(code: Code, instr: Instr) -> None:
+    t = code.write_local(instr.args[0])
+    code.apply((t,), (t,))
+
+
+@special("global.get")
+def global_get(code: Code, instr: Instr) -> None:
+    code.stack.append(lookup(code.context.globals, instr.args[0], "global").value)
+
+
+@special("global.set")
+def global_set(code: Code, instr: Instr) -> None:
+    t = lookup(code.context.globals, instr.args[0], "global")
+    if not t.mutable:
+        raise Invalid("immutable global")
+    code.pop((t.value,))
+
+
+# Tables and memories
+
+
+def _table(code: Code, instr: Instr) -> TableType:
+    return lookup(code.context.tables, instr.args[0], "table")
+
+
+@special("table.get")
+def table_get(code: Code, instr: Instr) -> None:
+    t = _table(code, instr)
+    code.apply((t.address,), (t.element,))
+
+
+@special("table.set")
+def table_set(code: Code, instr: Instr) -> None:
+    t = _table(code, instr)
+    code.pop((t.address, t.element))
+
+
+@special("table.size")
+def table_size(code: Code, instr: Instr) -> None:
+    code.stack.append(_table(code, instr).address)
+
+
+@special("table.grow")
+def table_grow(code: Code, instr: Instr) -> None:
+    t = _table(code, instr)
+    code.apply((t.element, t.address), (t.address,))
+
+
+@special("table.fill")
+def table_fill(code: Code, instr: Instr) -> None:
+    t = _table(code, instr)
+    code.pop((t.address, t.element, t.address))
+
+
+def _smaller(address1: str, address2: str) -> str:
+    """The address type that counts what is copied between the two."""
+    return address1 if address1 == address2 else "i32"
+
+
+@special("table.copy")
+def table_copy(code: Code, instr: Instr) -> None:
+    to, source = (lookup(code.context.tables, index, "table") for index in instr.args)
+    _require_match(code, source.element, to.element)
+    code.pop((to.address, source.address, _smaller(to.address, source.address)))
+
+
+@special("table.init")
+def table_init(code: Code, instr: Instr) -> None:
+    t = _table(code, instr)
+    _require_match(code, lookup(code.context.elems, instr.args[1], "elem segment"), t.element)
+    code.pop((t.address, "i32", "i32"))
+
+
+@special("memory.copy")
+def memory_copy(code: Code, instr: Instr) -> None:
+    to, source = (lookup(code.context.memories, index, "memory").address for index in instr.args)
+    code.pop((to, source, _smaller(to, source)))

@@ -1,0 +1,291 @@
+"""The state of the validation algorithm: context, operand stack, control stack (appendix of the standard).
+
+Operands are closed types.  In unreachable code the stack holds only what was pushed since; operands below that are
+"bot", which nothing has to hold in memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from typing import NoReturn, TypeVar
+
+from .match import NUMBER_TYPES, close_reftype, defaultable, match_valtype, types_at
+from .outcome import Invalid
+from .rules import applied, rule
+from .types import (
+    ABSTRACT_HEAP_TYPES,
+    SHORTHANDS,
+    ArrayType,
+    CompType,
+    DefType,
+    FuncType,
+    GlobalType,
+    MemType,
+    RefType,
+    StructType,
+    TableType,
+    ValType,
+)
+
+T = TypeVar("T")
+C = TypeVar("C", FuncType, StructType, ArrayType)
+
+_COMP_NAMES: dict[type[CompType], str] = {FuncType: "function", StructType: "structure", ArrayType: "array"}
+_SHORTHANDS = {t: name for name, t in SHORTHANDS.items()}
+
+
+def lookup(space: Sequence[T], index: int, what: str) -> T:
+    """`space[index]`, or `Invalid` "unknown <what> <index>"."""
+    if 0 <= index < len(space):
+        return space[index]
+    raise Invalid(f"unknown {what} {index}")
+
+
+@dataclass(slots=True)
+class Context:
+    """The context C of the validation rules; all types closed, `tags` and `signatures` expanded to function types."""
+
+    types: Sequence[DefType] = ()
+    funcs: Sequence[DefType] = ()
+    signatures: Sequence[FuncType] = ()
+    tables: Sequence[TableType] = ()
+    memories: Sequence[MemType] = ()
+    globals: Sequence[GlobalType] = ()
+    tags: Sequence[FuncType] = ()
+    elems: Sequence[RefType] = ()
+    datas: Sequence[int] = ()
+    refs: frozenset[int] = frozenset()
+    _reftypes: dict[RefType, RefType] = field(default_factory=dict)
+    _blocktypes: dict[ValType | int | None, FuncType] = field(default_factory=dict)
+
+    @rule("Reftype_ok", "Heaptype_ok/abs", "Heaptype_ok/typeuse", "Valtype_ok/ref")
+    def reftype(self, t: RefType) -> RefType:
+        """`t` closed; the same object for equal types, so that most comparisons end at once."""
+        closed = self._reftypes.get(t)
+        if closed is None:
+            if isinstance(t.heap, str) and t.heap not in ABSTRACT_HEAP_TYPES:
+                raise Invalid(f"unknown heap type {t.heap}")
+            closed = self._reftypes[t] = close_reftype(t, self.types)
+            applied(f"Heaptype_ok/{'abs' if isinstance(t.heap, str) else 'typeuse'}", "Reftype_ok", "Valtype_ok/ref")
+        return closed
+
+    @rule("Valtype_ok/num", "Valtype_ok/vec", "Numtype_ok", "Vectype_ok")
+    def valtype(self, t: ValType) -> ValType:
+        """`t` closed."""
+        if isinstance(t, RefType):
+            return self.reftype(t)
+        if t in NUMBER_TYPES:
+            applied("Numtype_ok", "Valtype_ok/num")
+        elif t == "v128":
+            applied("Vectype_ok", "Valtype_ok/vec")
+        else:
+            raise Invalid(f"unknown value type {t}")
+        return t
+
+    @rule("Expand", "Expand_use/typeidx")
+    def expand(self, index: int, kind: type[C]) -> C:
+        """The composite type of that type index, which must be of that kind."""
+        comp = types_at(self.types, index).comp
+        if not isinstance(comp, kind):
+            raise Invalid(f"type mismatch: non-{_COMP_NAMES[kind]} type {index}")
+        applied("Expand", "Expand_use/typeidx")
+        return comp
+
+    @rule("Blocktype_ok/valtype", "Blocktype_ok/typeidx")
+    def blocktype(self, t: ValType | int | None) -> FuncType:
+        """The parameters and results of a block type."""
+        applied(f"Blocktype_ok/{'typeidx' if isinstance(t, int) else 'valtype'}")
+        known = self._blocktypes.get(t)
+        if known is None:
+            if isinstance(t, int):
+                known = self.expand(t, FuncType)
+            else:
+                known = FuncType((), () if t is None else (self.valtype(t),))
+            self._blocktypes[t] = known
+        return known
+
+    def show(self, t: ValType) -> str:
+        """`t` as the text format writes it, defined types by their index in this module."""
+        if isinstance(t, str):
+            return t
+        heap = t.heap
+        if isinstance(heap, DefType):
+            name = str(self.types.index(heap)) if heap in self.types else str(heap)
+            return f"(ref {'null ' if t.nullable else ''}{name})"
+        return _SHORTHANDS.get(t) or f"(ref {'null ' if t.nullable else ''}{heap})"
+
+    def show_all(self, types: Sequence[ValType]) -> str:
+        """`types` in brackets, the first sixteen of them."""
+        shown = [self.show(t) for t in islice(types, 16)] + ["…"] * (len(types) > 16)
+        return f"[{' '.join(shown)}]"
+
+
+class Locals:
+    """The declared types of a function's locals, its parameters among them, as runs."""
+
+    def __init__(self, params: Sequence[ValType] = (), runs: Sequence[tuple[int, ValType]] = ()) -> None:
+        self._params = params
+        self._types = [t for _, t in runs]
+        self._ends = list(accumulate((count for count, _ in runs), initial=len(params)))[1:]
+
+    def declared(self, index: int) -> tuple[ValType, bool]:
+        """The type of a local, and whether it is set when the function is entered."""
+        if 0 <= index < len(self._params):
+            return self._params[index], True
+        run = bisect_right(self._ends, index)
+        if index < 0 or run == len(self._ends):
+            raise Invalid(f"unknown local {index}")
+        return self._types[run], defaultable(self._types[run])
+
+
+@dataclass(slots=True)
+class Frame:
+    """An entry of the control stack: a block that is open."""
+
+    opener: str
+    params: Sequence[ValType]
+    results: Sequence[ValType]
+    height: int
+    unreachable: bool = False
+    set_here: list[int] = field(default_factory=list)
+
+    @property
+    def label(self) -> Sequence[ValType]:
+        """What a branch to the block takes along."""
+        return self.params if self.opener == "loop" else self.results
+
+
+class Code:
+    """The stacks while one expression is checked; `height` is that of the innermost frame."""
+
+    def __init__(self, context: Context, locals_: Locals, results: Sequence[ValType]) -> None:
+        self.context = context
+        self.locals = locals_
+        self.results = results
+        self.stack: list[ValType] = []
+        self.height = 0
+        self.frame = Frame("function", (), results, 0)
+        self.frames = [self.frame]
+        self.block_heights: list[int] = []
+        self.readable: dict[int, ValType] = {}
+
+    # Operands
+
+    def mismatch(self, required: Sequence[ValType], who: str = "instruction") -> NoReturn:
+        """Raise the error that says which operands were required and which are there."""
+        have = self.stack[max(self.height, len(self.stack) - len(required)) :]
+        show = self.context.show_all
+        raise Invalid(f"type mismatch: {who} requires {show(required)} but stack has {show(have)}")
+
+    def expect(self, types: Sequence[ValType]) -> int:
+        """Check that the topmost operands match `types`; where they start on the stack."""
+        stack, base = self.stack, len(self.stack) - len(types)
+        start = base
+        if base < self.height:
+            if not self.frame.unreachable:
+                self.mismatch(types)
+            start = self.height
+        for i in range(start, len(stack)):
+            actual, required = stack[i], types[i - base]
+            if actual is not required and not match_valtype(actual, required):
+                self.mismatch(types)
+        return start
+
+    def pop(self, types: Sequence[ValType]) -> None:
+        """Take operands of these types."""
+        del self.stack[self.expect(types) :]
+
+    def apply(self, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+        """Take operands of the types `params`, leave those of the types `results`."""
+        self.stack[self.expect(params) :] = results
+
+    def pop_any(self) -> ValType:
+        """Take an operand of any type; "bot" where unreachable code has none."""
+        if len(self.stack) > self.height:
+            return self.stack.pop()
+        if not self.frame.unreachable:
+            raise Invalid("type mismatch: instruction requires an operand but stack has []")
+        return "bot"
+
+    def pop_ref(self) -> RefType:
+        """Take a reference of any type."""
+        t = self.pop_any()
+        if t == "bot":
+            return RefType(False, "bot")
+        if isinstance(t, RefType):
+            return t
+        raise Invalid(f"type mismatch: instruction requires reference type but stack has [{self.context.show(t)}]")
+
+    # Control
+
+    def label(self, index: int) -> Sequence[ValType]:
+        """The types of a label, counted from the innermost."""
+        if not 0 <= index < len(self.frames):
+            raise Invalid(f"unknown label {index}")
+        return self.frames[-1 - index].label
+
+    def enter(self, opener: str, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+        """Open a block."""
+        self.pop(params)
+        self.block_heights.append(len(self.stack))
+        self._open(opener, params, results)
+
+    def _open(self, opener: str, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+        self.height = len(self.stack)
+        self.frame = Frame(opener, params, results, self.height)
+        self.frames.append(self.frame)
+        self.stack += params
+
+    def leave(self) -> Frame:
+        """Close the innermost block: exactly its results must be there; they are taken, and its locals unset."""
+        frame = self.frame
+        if self.expect(frame.results) != frame.height:
+            self.mismatch_exact(frame)
+        for index in frame.set_here:
+            del self.readable[index]
+        del self.stack[frame.height :]
+        self.frames.pop()
+        if self.frames:
+            self.frame = self.frames[-1]
+            self.height = self.frame.height
+        return frame
+
+    def mismatch_exact(self, frame: Frame) -> NoReturn:
+        """Raise the error that a block leaves more than its results."""
+        show = self.context.show_all
+        have = show(self.stack[frame.height :])
+        raise Invalid(f"type mismatch: {frame.opener} requires {show(frame.results)} but stack has {have}")
+
+    def swap_branch(self, frame: Frame) -> None:
+        """Open the else branch of `frame`, which was just left."""
+        self._open("else", frame.params, frame.results)
+
+    def diverge(self) -> None:
+        """What follows in this block is unreachable."""
+        del self.stack[self.height :]
+        self.frame.unreachable = True
+
+    # Locals
+
+    def read_local(self, index: int) -> ValType:
+        """The type of a local that must be set."""
+        t = self.readable.get(index)
+        if t is None:
+            t, is_set = self.locals.declared(index)
+            if not is_set:
+                raise Invalid(f"uninitialized local {index}")
+            self.readable[index] = t
+        return t
+
+    def write_local(self, index: int) -> ValType:
+        """The type of a local, which is set from here to the end of the block."""
+        t = self.readable.get(index)
+        if t is None:
+            t, is_set = self.locals.declared(index)
+            self.readable[index] = t
+            if not is_set:
+                self.frame.set_here.append(index)
+        return t
