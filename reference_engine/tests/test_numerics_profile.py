@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
-from itertools import product
 
 import pytest
 from hypothesis import given
@@ -219,10 +218,9 @@ def test_profiles_share_what_they_do_not_change() -> None:
 
 
 def test_every_choice_has_every_function() -> None:
-    largest = Profile(**{name: alternatives - 1 for name, alternatives in RELAXED_CHOICES.items()})
-    for nan, choices in product(NAN_PROFILES, (Profile(), largest)):
-        profile = Profile(nan, *(getattr(choices, name) for name in RELAXED_CHOICES))
-        assert functions(profile).keys() == FUNCTIONS.keys()
+    last = [alternatives - 1 for alternatives in RELAXED_CHOICES.values()]
+    for nan in NAN_PROFILES:
+        assert functions(Profile(nan, *last)).keys() == FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("name", RELAXED_CHOICES)
