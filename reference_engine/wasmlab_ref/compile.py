@@ -6,8 +6,7 @@ cannot be reached is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
 
 from . import aggregates, exceptions, memory, references, table  # noqa: F401 (fill the table of handlers)
 from .basic import numeric
@@ -25,26 +24,13 @@ from .control import (
     Label,
     unwind,
 )
+from .events import Reporter
 from .handlers import MAKERS, Handler, Stack
 from .outcome import Exhausted, Trap
 from .rules import rule
 from .store import FuncInst, Instance, default, field_types, func_type, ref_matcher
 from .syntax import Cast, Catch, Instr
 from .types import RefType
-
-
-class Observer(Protocol):
-    """Adds handlers that report what happens; see `events`."""
-
-    def around(self, position: int, instr: Instr, handler: Handler) -> Handler:
-        """A handler that runs `handler` and reports the instruction and its outcome."""
-
-    def before(self, position: int, instr: Instr) -> Handler:
-        """A handler that reports a control instruction about to be taken."""
-
-    def passing(self, *rules: str) -> Handler:
-        """A handler that reports rules of the standard that apply at that place."""
-
 
 EFFECTS: dict[str, int] = {
     "drop": -1, "select": -2, "local.get": 1, "local.set": -1, "local.tee": 0, "global.get": 1, "global.set": -1,
@@ -74,14 +60,28 @@ def make(instance: Instance, instr: Instr) -> Handler:
     return MAKERS.get(instr.op.mnemonic, numeric)(instance, instr)
 
 
-def translate(func: FuncInst, instance: Instance, locals_limit: int, observer: Observer | None = None) -> Code:
+def run_straight(instance: Instance, instrs: Iterable[Instr]) -> Stack:
+    """Run straight-line instructions outside of any function; the operand stack they leave."""
+    reporter = None if instance.store.listener is None else Reporter(instance.store.listener, instance)
+    stack: Stack = []
+    for position, instr in enumerate(instrs):
+        handler = make(instance, instr)
+        if reporter is not None:
+            handler = reporter.around(position, instr, handler)
+        handler(stack, [])
+    return stack
+
+
+def translate(func: FuncInst, instance: Instance) -> Code:
     """The blocks of a function; `Exhausted` if it has more locals than the limit."""
     type_ = func_type(func.type)
     runs = instance.module.locals[func.index - (len(instance.funcs) - len(instance.module.module.funcs))]
     count = len(type_.params) + sum(n for n, _ in runs)
-    if count > locals_limit:
+    store = instance.store
+    if count > store.limits.locals:
         raise Exhausted("locals")
-    translation = _Translation(func, instance, len(type_.results), observer)
+    reporter = None if store.listener is None else Reporter(store.listener, instance, func)
+    translation = _Translation(func, instance, len(type_.results), reporter)
     entry = translation.run()
     defaults = tuple(default(t) for n, t in runs for _ in range(n))
     return Code(entry, defaults, count + translation.peak)
@@ -90,8 +90,8 @@ def translate(func: FuncInst, instance: Instance, locals_limit: int, observer: O
 class _Translation:
     """One function on its way; `block` is None where code cannot be reached."""
 
-    def __init__(self, func: FuncInst, instance: Instance, results: int, observer: Observer | None) -> None:
-        self.func, self.instance, self.observer = func, instance, observer
+    def __init__(self, func: FuncInst, instance: Instance, results: int, reporter: Reporter | None) -> None:
+        self.func, self.instance, self.reporter = func, instance, reporter
         self.labels = [Label(0, results, 0, results)]
         self.height = self.peak = self.position = self.handlers = 0
         self.handler: ExceptionHandler | None = None
@@ -100,6 +100,8 @@ class _Translation:
     def run(self) -> Block:
         entry = self.block
         skipped = 0
+        if entry is not None and self.reporter:
+            entry.ops.append(self.reporter.entry())
         code = self.func.code
         if code is None or entry is None:
             raise TypeError("a host function has no code")
@@ -125,7 +127,7 @@ class _Translation:
         control = _CONTROL.get(name)
         if control is None:
             handler = make(self.instance, instr)
-            block.ops.append(self.observer.around(self.position, instr, handler) if self.observer else handler)
+            self.append(block, instr, handler)
             block.cost += 1
             if name in _DEAD_END:
                 self.finish(block)
@@ -134,8 +136,8 @@ class _Translation:
             return
         if name not in {"end", "else"}:
             block.cost += 1
-            if self.observer and name not in _TESTED:
-                block.ops.append(self.observer.before(self.position, instr))
+            if self.reporter and name not in _TESTED:
+                block.ops.append(self.reporter.before(self.position, instr, self.handlers > 0))
         control(self, block, instr)
 
     # -- the parts of a graph
@@ -145,9 +147,14 @@ class _Translation:
         if self.height > self.peak:
             self.peak = self.height
 
+    def append(self, block: Block, instr: Instr, handler: Handler) -> None:
+        if self.reporter:
+            handler = self.reporter.around(self.position, instr, handler, self.handlers > 0)
+        block.ops.append(handler)
+
     def passing(self, block: Block, *rules: str) -> None:
-        if self.observer:
-            block.ops.append(self.observer.passing(*rules))
+        if self.reporter:
+            block.ops.append(self.reporter.passing(*rules))
 
     def finish(self, block: Block) -> None:
         """End a block; what follows cannot be reached until a label or a branch opens a new one."""
@@ -165,10 +172,10 @@ class _Translation:
     def leave(self, block: Block, depth: int) -> Block:
         """Let `block` drop what a branch over `depth` labels drops; the target."""
         label = self.labels[-1 - depth]
-        if self.observer:
+        if self.reporter:
             crossed = ("Step_pure/br-handler",) if self.handlers > label.handlers else ()
             nested = ("Step_pure/br-label-succ",) if depth else ()
-            block.ops.append(self.observer.passing(*nested, *crossed, "Step_pure/br-label-zero"))
+            block.ops.append(self.reporter.passing(*nested, *crossed, "Step_pure/br-label-zero"))
         if self.height != label.height + label.arity:
             block.ops.append(unwind(label.height, label.arity))
         return label.target()
@@ -229,7 +236,7 @@ class _Translation:
     @rule("Step_pure/label-vals", "Step_pure/handler-vals", "Step_pure/frame-vals")
     def end(self, block: Block | None = None, instr: Instr | None = None) -> None:
         block = self.block
-        if block is not None and self.observer:
+        if block is not None and self.reporter:
             self.passing(block, *self.rules_of_end())
         label = self.labels.pop()
         if label.otherwise is not None:
@@ -256,7 +263,7 @@ class _Translation:
     def clause(self, catch: Catch) -> Clause:
         label = self.labels[-1 - catch.label]
         tag = None if catch.tag is None else self.instance.tags[catch.tag]
-        if not self.observer:
+        if not self.reporter:
             return Clause(catch.kind, tag, label.target(), label.height)
         edge = Block(kind=JUMP, next=label.target())
         crossed = ("Step_pure/br-handler",) if self.handlers > label.handlers else ()
@@ -290,7 +297,7 @@ class _Translation:
 
     def test(self, block: Block, instr: Instr, handler: Handler) -> None:
         """Append a handler that decides whether to branch, and pushes the decision."""
-        block.ops.append(self.observer.around(self.position, instr, handler) if self.observer else handler)
+        self.append(block, instr, handler)
         self.peak = max(self.peak, self.height + 1)
 
     @rule("Step_pure/br_on_null-null", "Step_pure/br_on_null-addr")

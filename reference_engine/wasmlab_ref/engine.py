@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from .compile import translate
 from .control import Code
+from .events import Listener
 from .execute import execute
 from .instantiate import instantiate
 from .limits import UNLIMITED, Account, Limits
@@ -32,7 +33,10 @@ class Store:
     `instructions` counts what outermost invocations and instantiations have executed so far.
     """
 
-    def __init__(self, profile: Profile | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, profile: Profile | None = None, limits: Limits | None = None, listener: Listener | None = None
+    ) -> None:
+        self.listener = listener
         self.limits = limits or Limits()
         self.numerics = functions(profile or Profile())
         self.memory = Account("memory", self.limits.memory_pages)
@@ -79,6 +83,8 @@ class Store:
         if func.host is None:
             raise TypeError("not a host function")
         depth, room = self.depth, self.room
+        if self.listener is not None:
+            self.listener.call(func)
         if self._host_calls >= self.limits.host_depth:
             raise Exhausted("call stack")
         self._host_calls += 1
@@ -93,5 +99,5 @@ class Store:
         """Translate a function of a module on its first call."""
         if func.instance is None:
             raise TypeError("a host function has no code")
-        func.body = translate(func, func.instance, self.limits.locals)
+        func.body = translate(func, func.instance)
         return func.body

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .control import Clause, ExceptionHandler
 from .handlers import Handler, Stack, handles
 from .outcome import Thrown, Trap
 from .rules import rule
 from .store import ExnInst, Instance, func_type
 from .syntax import Instr
+
+if TYPE_CHECKING:
+    from .events import Listener
 
 
 @handles("throw")
@@ -35,16 +40,27 @@ def throw_ref(instance: Instance, instr: Instr) -> Handler:
 
 
 @rule(
-    *(
-        f"Step_read/throw_ref-handler-{end}"
-        for end in ("catch", "catch_ref", "catch_all", "catch_all_ref", "next", "empty")
-    )
+    *(f"Step_read/throw_ref-{context}" for context in ("instrs", "label", "frame")),
+    *(f"Step_read/throw_ref-handler-{kind}" for kind in ("catch", "catch_ref", "catch_all", "catch_all_ref")),
+    *(f"Step_read/throw_ref-handler-{end}" for end in ("next", "empty")),
 )
-def find_clause(handler: ExceptionHandler | None, exception: ExnInst) -> Clause | None:
+def find_clause(handler: ExceptionHandler | None, exception: ExnInst, listener: Listener | None) -> Clause | None:
     """The first clause of the innermost handler that catches, or None where this activation has none."""
-    while handler is not None:
+    taken: list[str] = ["instrs", "label"]
+    found = None
+    while handler is not None and found is None:
         for clause in handler.clauses:
             if clause.tag is None or clause.tag is exception.tag:
-                return clause
+                taken.append(f"handler-{clause.kind}")
+                found = clause
+                break
+            taken.append("handler-next")
+        else:
+            taken.append("handler-empty")
         handler = handler.outer
-    return None
+    if found is None:
+        taken.append("frame")
+    if listener is not None:
+        for name in taken:
+            listener.rule(f"Step_read/throw_ref-{name}")
+    return found

@@ -16,6 +16,7 @@ from .store import FuncInst, Value
 
 if TYPE_CHECKING:
     from .engine import Store
+    from .events import Listener
 
 Frame = tuple[Block, Stack, Stack, int]
 """An activation that waits for a call: the block that ends in the call, operands, locals, and room for values."""
@@ -29,9 +30,6 @@ Frame = tuple[Block, Stack, Stack, int]
     "Step_read/return_call_ref-frame-addr",
     "Step_read/return_call_ref-label",
     "Step_read/return_call_ref-handler",
-    "Step_read/throw_ref-instrs",
-    "Step_read/throw_ref-label",
-    "Step_read/throw_ref-frame",
 )
 def execute(store: Store, func: FuncInst, args: list[Value]) -> list[Value]:
     """Invoke `func` (section 4.7.5 of the standard: the arguments, the function, `call_ref`)."""
@@ -99,11 +97,26 @@ def execute(store: Store, func: FuncInst, args: list[Value]) -> list[Value]:
                     locals += code.defaults
             except Thrown as thrown:
                 exception = thrown.exception
-                while (clause := find_clause(block.handler, exception)) is None:
+                while (clause := find_clause(block.handler, exception, store.listener)) is None:
                     if not frames:
                         raise
                     block, stack, locals, room = frames.pop()
                 stack[clause.height :] = clause.values(exception)
                 block = clause.block
+    except Trap:
+        if store.listener is not None:
+            trap_out(store.listener, frames)
+        raise
     finally:
         store.fuel = fuel
+
+
+@rule("Step_pure/trap-instrs", "Step_pure/trap-label", "Step_pure/trap-handler", "Step_pure/trap-frame")
+def trap_out(listener: Listener, frames: list[Frame]) -> None:
+    """Report how a trap leaves the activations; nothing else is left to do for it."""
+    for block, *_ in reversed(frames):
+        listener.rule("Step_pure/trap-instrs")
+        listener.rule("Step_pure/trap-label")
+        listener.rule("Step_pure/trap-frame")
+        if block.handler is not None:
+            listener.rule("Step_pure/trap-handler")

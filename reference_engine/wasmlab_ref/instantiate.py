@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .compile import make
-from .handlers import Stack
+from .compile import run_straight
 from .match import match_externtype
 from .outcome import Unlinkable
 from .rules import rule
@@ -24,7 +23,7 @@ from .store import (
     extern_type,
     func_type,
 )
-from .syntax import Active, Expr, Instr, instr
+from .syntax import Active, Expr, instr
 from .validate import ValidModule
 
 if TYPE_CHECKING:
@@ -109,17 +108,7 @@ def allocate(instance: Instance) -> None:
 @rule("Eval_expr")
 def evaluate(instance: Instance, expr: Expr) -> Value:
     """The value of a constant expression."""
-    stack: Stack = []
-    for instr_ in expr:
-        make(instance, instr_)(stack, [])
-    return stack.pop()
-
-
-def run(instance: Instance, offset: Expr, instrs: Sequence[Instr]) -> None:
-    """Run instructions after those of an offset, as instantiation does for a segment."""
-    stack: Stack = [evaluate(instance, offset)]
-    for instr_ in instrs:
-        make(instance, instr_)(stack, [])
+    return run_straight(instance, expr).pop()
 
 
 def run_segments(instance: Instance) -> None:
@@ -129,11 +118,11 @@ def run_segments(instance: Instance) -> None:
         match elem.mode:
             case Active(target, offset):
                 size = instr("i32.const", len(elem.init))
-                run(instance, offset, (zero, size, instr("table.init", target, i), instr("elem.drop", i)))
+                run_straight(instance, (*offset, zero, size, instr("table.init", target, i), instr("elem.drop", i)))
             case "declare":
                 instance.elems[i].refs = []
     for i, data in enumerate(instance.module.module.datas):
         match data.mode:
             case Active(target, offset):
                 size = instr("i32.const", len(data.init))
-                run(instance, offset, (zero, size, instr("memory.init", target, i), instr("data.drop", i)))
+                run_straight(instance, (*offset, zero, size, instr("memory.init", target, i), instr("data.drop", i)))
