@@ -118,7 +118,7 @@ def test_functions_are_attributes_by_name() -> None:
         _ = numerics.i32_frobnicate
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.data())
 @pytest.mark.parametrize("N", [32, 64])
 def test_scalar_operations(N: int, data: st.DataObject) -> None:
@@ -132,7 +132,7 @@ def test_scalar_operations(N: int, data: st.DataObject) -> None:
         check(f"i{N}.{name}", int(RELATIONS[name](N, a, b)), a, b)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.data())
 @pytest.mark.parametrize("N", [32, 64])
 def test_division(N: int, data: st.DataObject) -> None:
@@ -168,7 +168,7 @@ def test_integer_conversions(a: int) -> None:
     check("i64.extend_i32_s", signed(32, a % 2**32) % 2**64, a % 2**32)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @pytest.mark.parametrize("shape", SHAPES)
 def test_lanewise_operations(shape: str, data: st.DataObject) -> None:
@@ -234,7 +234,7 @@ def test_shuffle_and_swizzle(v: int, w: int, chosen: list[int]) -> None:
     check("i8x16.swizzle", vector(8, [lanes(8, v)[i] if i < 16 else 0 for i in lanes(8, near)]), v, near)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @pytest.mark.parametrize("N", [8, 16, 32])
 def test_widening_and_narrowing(N: int, data: st.DataObject) -> None:
@@ -263,7 +263,7 @@ def test_dot(v: int, w: int) -> None:
     check("i32x4.dot_i16x8_s", vector(32, [1 << 31] * 4), least, least)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @pytest.mark.parametrize(("shape", "N"), FLOAT_SHAPES.items())
 def test_float_lanes_are_as_scalars(shape: str, N: int, data: st.DataObject) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import product
 from math import ceil, floor, isqrt, trunc
 
 import pytest
@@ -116,7 +117,7 @@ def order(N: int, a: int) -> Fraction:
     return Fraction(-magnitude, 1) - Fraction(1, 2) if a & SIGN[N] else Fraction(magnitude)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @both
 def test_binary_arithmetic(N: int, data: st.DataObject) -> None:
@@ -139,7 +140,7 @@ def test_binary_arithmetic_of_all_pairs_of_corners(N: int) -> None:
             check(N, "div", divide(N, a, b), a, b)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @both
 def test_relations(N: int, data: st.DataObject) -> None:
@@ -171,7 +172,7 @@ def square_root(N: int, a: int) -> int:
     return rounded(N, Fraction(root + sticky, 1 << 1200))
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @both
 def test_unary(N: int, data: st.DataObject) -> None:
@@ -220,7 +221,7 @@ def exact_fma(N: int, a: int, b: int, c: int) -> int:
     return add(N, multiply(N, a, b), c)
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(st.data())
 @both
 def test_fused_multiply_add(N: int, data: st.DataObject) -> None:
@@ -230,6 +231,15 @@ def test_fused_multiply_add(N: int, data: st.DataObject) -> None:
     c = data.draw(floats(N) | st.just(product) | st.just(product ^ SIGN[N]))  # cancellation
     assert f["fma"](a, b, c) == exact_fma(N, a, b, c)
     assert f["fnma"](a, b, c) == exact_fma(N, a ^ SIGN[N], b, c)
+
+
+@both
+def test_fused_multiply_add_of_all_triples_of_a_few_corners(N: int) -> None:
+    fma = fused({32: F32, 64: F64}[N], "canonical")["fma"]
+    one, least = BIAS[N] << FRACTION_BITS[N], 1
+    few = [sign | bits for bits in (0, least, one, INF[N] - 1, INF[N], NAN[N]) for sign in (0, SIGN[N])]
+    for a, b, c in product(few, repeat=3):
+        assert fma(a, b, c) == exact_fma(N, a, b, c), (hex(a), hex(b), hex(c))
 
 
 def test_where_rounding_through_binary64_would_round_twice() -> None:
@@ -250,7 +260,7 @@ def test_where_rounding_through_binary64_would_round_twice() -> None:
     assert rounded(32, 1 + Fraction(1, 2**24) + Fraction(1, 2**60)) == one + 1, "the oracle itself"
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_demote_and_promote(data: st.DataObject) -> None:
     a = data.draw(floats(64) | floats(32).map(lambda b: FUNCTIONS["f64.promote_f32"](b)))
@@ -273,7 +283,7 @@ integers = st.integers(0, 2**64 - 1) | st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(integers)
 @example(2**53 + 1)
 @example(2**64 - 1)
@@ -288,7 +298,7 @@ def test_convert(i: int) -> None:
             check(N, f"convert_i{M}_s", rounded(N, Fraction(signed)), unsigned)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 @both
 def test_trunc(N: int, data: st.DataObject) -> None:
