@@ -1,0 +1,111 @@
+"""A worker for tests: `fake_worker.py [key=value ...]`; what a request's first step's `do` names, it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+OUT = os.dup(1)
+os.dup2(2, 1)
+
+
+def say(text: str) -> None:
+    data = text.encode(errors="surrogatepass")
+    while data:
+        data = data[os.write(OUT, data) :]
+
+
+def misbehave(do: str, request: dict[str, Any]) -> None:
+    if do.startswith("signal "):
+        signal.raise_signal(signal.Signals[do.split()[1]])
+    elif do == "exit":
+        sys.stderr.write("farewell \x1b[31m cruel world\n")
+        sys.stderr.flush()
+        os._exit(3)
+    elif do == "hang":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
+    elif do == "flood out":
+        while True:
+            say("x" * 65536)
+    elif do == "flood lines":
+        while True:
+            say('{"started": %d}\n' % request["id"] * 1000)
+    elif do == "flood err":
+        while True:
+            os.write(2, b"e" * 65536)
+    elif do == "garbage":
+        say("\x00\x1b[2J garbage\n")
+    elif do == "surrogate":
+        say('{"id": %d, "outcomes": [{"kind": "trapped", "detail": "\\ud800"}]}\n' % request["id"])
+    elif do == "bytes":
+        os.write(OUT, b'{"id": "\xff"}\n')
+    elif do == "deep":
+        say("[" * 100_000 + "\n")
+    elif do == "wrong id":
+        say('{"id": %d, "outcomes": [{"kind": "returned"}]}\n' % (request["id"] + 1))
+    elif do == "too many":
+        say('{"id": %d, "outcomes": [{"kind": "returned"}, {"kind": "returned"}]}\n' % request["id"])
+    elif do == "half":
+        say('{"id": %d, "outc' % request["id"])
+        os._exit(0)
+    elif do == "grandchild":
+        if os.fork() == 0:
+            time.sleep(1000)
+        signal.raise_signal(signal.SIGSEGV)
+    elif do == "daemon":
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(1000)
+    elif do == "eat":
+        eaten = []
+        while True:
+            eaten.append(b"x" * (8 << 20))
+            time.sleep(0.002)
+    elif do == "close":
+        os.close(OUT)
+        time.sleep(1000)
+    elif do == "deaf":
+        os.close(0)
+        time.sleep(1000)
+
+
+def main() -> None:
+    flags = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    time.sleep(float(flags.get("startup", 0)))
+    if flags.get("hello") == "silent":
+        time.sleep(1000)
+    hello = {"protocol": 1, "engine": "fake", "version": "1", "values": "native", "features": ["mvp"]}
+    say(flags["hello"] + "\n" if "hello" in flags else json.dumps(hello) + "\n")
+    stores: dict[str, int] = {}
+    for line in sys.stdin:
+        request = json.loads(line)
+        first = request["steps"][0]["do"] if request["steps"] else ""
+        if first == "unmarked hang":
+            time.sleep(1000)
+        if first == "unmarked exit":
+            os._exit(4)
+        say('{"started": %d}\n' % request["id"])
+        misbehave(first, request)
+        if first == "big":
+            say('{"id": %d, "outcomes": [{"kind": "returned"}], "pad": "%s"}\n' % (request["id"], "x" * (20 << 20)))
+            continue
+        if first == "slow":
+            time.sleep(0.2)
+        session = request.get("session")
+        detail = str(os.getpid())
+        if session:
+            stores[session] = stores.get(session, 0) + 1
+            detail = str(stores[session])
+        outcomes = [{"kind": "returned", "detail": detail} for _ in request["steps"]]
+        say('{"id": %d, "outcomes": %s}\n' % (request["id"], json.dumps(outcomes)))
+        if first == "exit after":
+            os._exit(0)
+
+
+main()

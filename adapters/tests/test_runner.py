@@ -1,0 +1,343 @@
+"""The runner against workers that crash, hang, flood and lie: each failure blamed on its request, no other harmed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wasmlab_adapters import runner, strays
+from wasmlab_adapters.errors import EngineUnavailable
+from wasmlab_adapters.runner import Worker
+from wasmlab_matrices.load import Limits
+
+FAKE = Path(__file__).with_name("fake_worker.py")
+Make = Callable[..., Worker]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made = []
+
+    def build(*flags: str, **limits: Any) -> Worker:
+        made.append(Worker([sys.executable, "-S", str(FAKE), *flags], limits=Limits(**limits), name="fake"))
+        return made[-1]
+
+    yield build
+    for worker in made:
+        worker.close()
+
+
+def ask(worker: Worker, *steps: str, deadline: float = 5.0, **more: Any) -> None:
+    worker.submit({"steps": [{"do": step} for step in steps], **more}, deadline)
+
+
+def kinds(worker: Worker) -> list[str]:
+    """The kinds of all answers that are still to be taken."""
+    answers = [worker.next() for _ in range(worker.pending())]
+    return [a["failure"]["kind"] if "failure" in a else a["outcomes"][0]["kind"] for a in answers]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone(pid: int, within: float = 3.0) -> bool:
+    until = time.monotonic() + within
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def test_answers_in_order(make: Make) -> None:
+    worker = make()
+    worker.start()
+    assert worker.hello["engine"] == "fake"
+    for n in range(200):  # far more than the window
+        ask(worker, *["call"] * (1 + n % 3))
+    assert [len(worker.next()["outcomes"]) for _ in range(200)] == [1 + n % 3 for n in range(200)]
+    assert worker.pending() == 0
+    with pytest.raises(LookupError):
+        worker.next()
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "cause", "detail"),
+    [
+        ("signal SIGSEGV", "crashed", "end", "signal SIGSEGV"),
+        ("signal SIGKILL", "crashed", "end", "not killed by the lab"),
+        ("exit", "crashed", "end", "exit status 3; stderr: farewell \\x1b[31m cruel world"),
+        ("half", "crashed", "end", "exit status 0 in the middle of a line"),
+        ("close", "crashed", "end", "closed its standard output"),
+        ("unmarked exit", "crashed", "end", "exit status 4"),
+        ("grandchild", "crashed", "end", "signal SIGSEGV"),
+        ("hang", "timed out", "deadline", "no answer within 0.3 s"),
+        ("garbage", "unparsed", "protocol", "\\x00\\x1b[2J garbage"),
+        ("bytes", "unparsed", "protocol", "UnicodeDecodeError"),
+        ("surrogate", "unparsed", "protocol", "UnicodeEncodeError"),
+        ("deep", "unparsed", "protocol", "RecursionError"),
+        ("wrong id", "unparsed", "protocol", "not the answer to 3"),
+        ("too many", "unparsed", "protocol", "not 1 outcomes"),
+        ("flood lines", "unparsed", "protocol", "started"),
+        ("flood err", "unparsed", "output", "standard error"),
+    ],
+)
+def test_the_one_to_blame(make: Make, what: str, kind: str, cause: str, detail: str) -> None:
+    worker = make()
+    worker.start()
+    for step in ("a", "b", what, "c", "d"):
+        ask(worker, step, deadline=0.3 if what == "hang" else 20)
+    answers = [worker.next() for _ in range(5)]
+    failure = answers[2]["failure"]
+    assert (failure["kind"], failure["cause"]) == (kind, cause)
+    assert detail in failure["detail"]
+    assert failure["detail"].replace("\n", "").isprintable()
+    assert all(a["outcomes"][0]["kind"] == "returned" for a in answers[:2] + answers[3:])
+    assert worker.stats.respawns >= 1
+
+
+def test_a_line_without_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MAX_LINE", 1 << 20)
+    worker = make()
+    for step in ("flood out", "a"):
+        ask(worker, step, deadline=20)
+    failure = worker.next()["failure"]
+    assert (failure["kind"], failure["cause"]) == ("unparsed", "output")
+    assert kinds(worker) == ["returned"]
+
+
+def test_each_of_many_crashes(make: Make) -> None:
+    worker = make()
+    for step in ["signal SIGABRT", "a", "signal SIGFPE"] * 3:
+        ask(worker, step)
+    assert kinds(worker) == ["crashed", "returned", "crashed"] * 3
+    assert (worker.stats.crashes, worker.stats.unblamed) == (6, 0)
+
+
+def test_death_between_requests_is_unseen(make: Make) -> None:
+    worker = make()
+    for step in ("exit after", "a", "b"):
+        ask(worker, step)
+    assert kinds(worker) == ["returned"] * 3
+    worker.start()
+    time.sleep(0.1)
+    ask(worker, "exit after")
+    assert kinds(worker) == ["returned"]
+    time.sleep(0.1)
+    ask(worker, "a")
+    assert kinds(worker) == ["returned"]
+    assert worker.stats.crashes == worker.stats.unblamed
+
+
+def test_memory_limit(make: Make) -> None:
+    worker = make(memory=100)
+    for step in ("a", "eat", "b"):
+        ask(worker, step, deadline=20)
+    answers = [worker.next() for _ in range(3)]
+    assert answers[1]["failure"]["cause"] == "memory"
+    assert "more than 100" in answers[1]["failure"]["detail"]
+    assert "outcomes" in answers[0]
+    assert "outcomes" in answers[2]
+    assert worker.stats.peak_resident > 100 << 20
+
+
+def test_a_descendants_memory_counts(make: Make) -> None:
+    script = f"{sys.executable} -S {FAKE}; true"
+    worker = Worker(["/bin/sh", "-c", script], limits=Limits(memory=100), name="wrapped")
+    with worker:
+        ask(worker, "eat", deadline=20)
+        assert worker.next()["failure"]["cause"] == "memory"
+
+
+def test_recycling(make: Make) -> None:
+    worker = make(recycle=10, window=4)
+    for _ in range(35):
+        ask(worker, "a")
+    pids = [worker.next()["outcomes"][0]["detail"] for _ in range(35)]
+    assert len(set(pids)) == 3
+    assert worker.stats.recycled >= 2
+    assert worker.stats.crashes == 0
+
+
+def test_recycling_waits_for_sessions(make: Make) -> None:
+    worker = make(recycle=5, window=2)
+    for _ in range(12):
+        ask(worker, "a", session="s")
+    ask(worker, "end", session="s")
+    ask(worker, "a")
+    details = [worker.next()["outcomes"][0]["detail"] for _ in range(14)]
+    assert details[:13] == [str(n) for n in range(1, 14)]
+    assert worker.stats.recycled == 1
+
+
+def test_lost_sessions(make: Make) -> None:
+    worker = make()
+    ask(worker, "a", session="s")
+    ask(worker, "signal SIGSEGV", session="t")
+    ask(worker, "b", session="s")
+    ask(worker, "c")
+    ask(worker, "d", session="u")  # not begun when the process ended: it is sent again
+    ask(worker, "end", session="s")
+    ask(worker, "e", session="s")  # a new store
+    answers = [worker.next() for _ in range(7)]
+    causes = [a.get("failure", {}).get("cause") for a in answers]
+    assert causes == [None, "end", "session", None, None, "session", None]
+    assert answers[6]["outcomes"][0]["detail"] == "1"
+    ask(worker, "f", session="t")
+    ask(worker, "end", session="t")
+    ask(worker, "g", session="t")
+    assert kinds(worker) == ["crashed", "crashed", "returned"]
+
+
+@pytest.mark.parametrize(
+    ("hello", "message"),
+    [
+        ("silent", "no hello within 0.3 s"),
+        ("{}", "protocol None"),
+        ("garbage", "not JSON"),
+        ('{"protocol": 1, "engine": "x", "version": 2, "values": "native", "features": []}', "must be texts"),
+        ('{"protocol": 1, "engine": "x", "version": "2", "values": "both", "features": []}', "`values`"),
+        ('{"protocol": 1, "engine": "x", "version": "2", "values": "native", "features": [1]}', "list of names"),
+    ],
+)
+def test_no_hello(make: Make, hello: str, message: str) -> None:
+    worker = make(f"hello={hello}", startup=0.3 if hello == "silent" else 10)
+    with pytest.raises(EngineUnavailable, match=message) as caught:
+        worker.start()
+    assert caught.value.hint
+
+
+def test_no_program() -> None:
+    with pytest.raises(EngineUnavailable, match="no program"):
+        Worker(["./does-not-exist"]).start()
+
+
+def test_an_idle_loop_does_not_count(make: Make) -> None:
+    worker = make()
+    worker.start()
+    ask(worker, "slow", deadline=0.4)
+    time.sleep(0.6)  # the lab was away: the answer lies in the pipe
+    assert kinds(worker) == ["returned"]
+
+
+def test_unmarked_hang(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MARK_GRACE", 0.1)
+    worker = make()
+    worker.start()
+    ask(worker, "unmarked hang", deadline=0.2)
+    ask(worker, "a")
+    assert kinds(worker) == ["timed out", "returned"]
+
+
+def test_large_requests_against_large_answers(make: Make) -> None:
+    worker = make(memory=4096, recycle_memory=4096)
+    for _ in range(3):
+        ask(worker, "big", pad="y" * (20 << 20), deadline=30)
+    time.sleep(0.2)
+    assert kinds(worker) == ["returned"] * 3
+
+
+def test_unread_answers_stop_the_worker(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MAX_UNREAD", 1 << 20)
+    first, second = make(memory=4096, recycle_memory=4096), make()
+    for _ in range(3):
+        ask(first, "big", deadline=30)
+    for _ in range(20):
+        ask(second, "a")
+        second.next()
+    assert kinds(first) == ["returned"] * 3
+
+
+def test_two_workers_move_together(make: Make) -> None:
+    first, second = make(), make()
+    first.start()
+    second.start()
+    ask(first, "slow")
+    for _ in range(64):
+        ask(second, "a", pad="z" * 100_000)  # more than a pipe holds
+    first.next()
+    assert sum(r.answer is not None for r in second._pending) > 0
+    assert kinds(second) == ["returned"] * 64
+
+
+def test_close_leaves_nothing(make: Make) -> None:
+    worker = make()
+    worker.start()
+    ask(worker, "a")
+    pid = int(worker.next()["outcomes"][0]["detail"])
+    ask(worker, "hang")
+    worker.close()
+    worker.close()
+    assert gone(pid)
+    assert worker.pending() == 0
+
+
+LAB = """
+import sys, os
+from wasmlab_adapters.runner import Worker
+workers = [Worker([sys.executable, "-S", sys.argv[1]], name="fake") for _ in range(2)]
+for worker, step in zip(workers, ("hang", "daemon")):
+    worker.start()
+    worker.submit({"steps": [{"do": "a"}]}, 5.0)
+    print(worker.next()["outcomes"][0]["detail"], flush=True)
+    worker.submit({"steps": [{"do": step}]}, 500.0)
+if sys.argv[2] == "end":
+    workers[1].next()
+    sys.exit(0)
+print("ready", flush=True)
+workers[1].next()
+workers[0].next()
+"""
+
+
+@pytest.mark.parametrize("how", ["kill", "end"])
+def test_nothing_outlives_the_lab(how: str) -> None:
+    paths = os.pathsep.join(p for p in sys.path if p)
+    lab = subprocess.Popen(
+        [sys.executable, "-c", LAB, str(FAKE), how],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+    )
+    assert lab.stdout
+    run = strays.identity(lab.pid)
+    pids = [int(lab.stdout.readline()) for _ in range(2)]
+    if how == "kill":
+        assert lab.stdout.readline() == "ready\n"
+        time.sleep(0.2)
+        assert len([pid for pid, mark in strays.marked() if mark == run]) >= 3  # with the daemon
+        lab.kill()
+    lab.wait(10)
+    lab.stdout.close()
+    assert all(gone(pid) for pid in pids)
+    until = time.monotonic() + 5
+    while [pid for pid, mark in strays.marked() if mark == run] and time.monotonic() < until:
+        time.sleep(0.02)
+    assert [pid for pid, mark in strays.marked() if mark == run] == []
+
+
+def test_sweep_spares_the_living() -> None:
+    def marked(mark: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["sleep", "1000"], env={strays.MARK: mark, "PATH": os.environ["PATH"]})
+
+    namespace, pid, started = strays.identity().split(".")
+    living, foreign = marked(strays.identity()), marked(f"1{namespace}.{pid}.1")
+    dead = marked(f"{namespace}.{pid}.{int(started) - 1}")  # our process id, used before by another
+    odd = marked("no identity")
+    try:
+        time.sleep(0.1)
+        strays.sweep()
+        assert gone(dead.pid)
+        assert [p.poll() for p in (living, foreign, odd)] == [None] * 3
+    finally:
+        for process in (living, foreign, dead, odd):
+            process.kill()
+            process.wait()

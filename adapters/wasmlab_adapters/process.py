@@ -1,0 +1,173 @@
+"""One operating-system process of a worker: started so that it cannot outlive the lab, watched, ended with its group.
+
+Linux only where it matters: /proc for memory and marks, prctl for the parent-death signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import strays
+
+PIPE_SIZE = 1 << 20
+"""Bytes a pipe should hold, so that a window of requests fits; less where the system's limit is lower."""
+
+PR_SET_PDEATHSIG = 1
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+# The parent-death signal is set between fork and exec: by these, not by preexec_fn, which may deadlock when other
+# threads hold locks.  Core files are off: a campaign would fill the disk with them.
+_SHELL_TRAMPOLINE = 'ulimit -c 0; exec setpriv --pdeathsig KILL -- "$@"'
+_PYTHON_TRAMPOLINE = (
+    "import ctypes, os, resource, sys;"
+    "resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
+    f"ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGKILL)});"
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+def printable(text: bytes | str) -> str:
+    """Foreign text made safe to show: what is no printable character (but newline and tab) is escaped."""
+    if isinstance(text, bytes):
+        text = text.decode(errors="backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def describe_status(code: int) -> str:
+    """How a process ended, from `subprocess`'s return code."""
+    if code < 0:
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
+    return f"exit status {code}"
+
+
+class Process:
+    """A started worker process; `stdin`, `stdout`, `stderr` are its non-blocking descriptors."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> None:
+        self._popen = _spawner().submit(_spawn, tuple(argv), dict(env), cwd).result()
+        self.pid = self._popen.pid
+        pipes = (self._popen.stdin, self._popen.stdout, self._popen.stderr)
+        self.stdin, self.stdout, self.stderr = (pipe.fileno() if pipe else -1 for pipe in pipes)
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            os.set_blocking(descriptor, False)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+
+    def exited(self, within: float = 0.0) -> bool:
+        """True if the process has ended, waiting `within` seconds at most; not reaped, so its id stays its own."""
+        until = time.monotonic() + within
+        while self._popen.returncode is None:
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.001)
+        return True
+
+    def end(self) -> str:
+        """Kill the whole group if it still lives, reap the process, close the pipes; says how it ended."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.pid, signal.SIGKILL)
+        try:
+            code = self._popen.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # in an uninterruptible system call: it dies as soon as that returns
+            return "cannot be killed"
+        finally:
+            for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        return describe_status(code)
+
+    def close_stdin(self) -> None:
+        """Tell the worker that there is no more to come."""
+        if self._popen.stdin:
+            with contextlib.suppress(OSError):
+                self._popen.stdin.close()
+
+    def resident(self) -> int:
+        """Bytes of resident memory of the process and its descendants (what they share counts for each)."""
+        total, todo = 0, [self.pid]
+        while todo:
+            pid = todo.pop()
+            try:
+                total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    todo += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+            except (OSError, IndexError):
+                continue
+        return total
+
+    def processor_time(self) -> float:
+        """Seconds of processor time so far: a request that timed out without using any was starved, not hanging."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+@functools.cache
+def _lab(pid: int) -> str:
+    """The identity of this lab process; from now on its guard stands, and the strays of dead labs are gone."""
+    run = strays.identity(pid)
+    strays.sweep()
+    ours, lifeline = os.pipe()
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", strays.__file__, run],
+        stdin=ours,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={},
+        cwd="/",
+    )
+    guard.returncode = 0  # it ends after us: nobody waits for it
+    os.close(ours)
+    os.register_at_fork(after_in_child=functools.partial(os.close, lifeline))  # only the lab itself holds it
+    return run
+
+
+def _spawner() -> ThreadPoolExecutor:
+    return _spawner_of(os.getpid())
+
+
+@functools.cache
+def _spawner_of(pid: int) -> ThreadPoolExecutor:
+    """The one thread that starts processes: the parent-death signal comes when the *thread* that started them ends."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasmlab-spawn")
+
+
+def _spawn(argv: tuple[str, ...], env: dict[str, str], cwd: str | None) -> subprocess.Popen[bytes]:
+    if shutil.which("setpriv"):
+        trampoline = ["/bin/sh", "-c", _SHELL_TRAMPOLINE, "sh"]
+    else:
+        trampoline = [sys.executable, "-I", "-S", "-c", _PYTHON_TRAMPOLINE]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*trampoline, *argv],
+        env=env | {strays.MARK: _lab(os.getpid())},
+        cwd=cwd,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        bufsize=0,
+        start_new_session=True,
+    )

@@ -1,0 +1,45 @@
+"""The lines between lab and worker: docs/protocol.md.  What comes from a worker is taken for hostile."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+from .process import printable
+
+Answer: TypeAlias = dict[str, Any]
+
+MAX_LINE = 64 << 20
+"""Bytes of a line, as the protocol says."""
+
+encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def failure(kind: str, cause: str, detail: str) -> Answer:
+    """What the runner answers in a worker's place."""
+    return {"failure": {"kind": kind, "cause": cause, "detail": detail}}
+
+
+def parse_line(line: bytes) -> Answer | str:
+    """The object on a line, or what is wrong with it."""
+    try:
+        message = json.loads(line)
+        if b"\\u" in line:
+            json.dumps(message, ensure_ascii=False).encode()  # a lone surrogate would break whoever writes it down
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"not JSON ({type(error).__name__})"
+    return message if isinstance(message, dict) else "not a JSON object"
+
+
+def check_hello(message: Answer) -> str:
+    """What is wrong with a hello, or ""."""
+    if message.get("protocol") != 1:
+        return f"protocol {printable(repr(message.get('protocol')))[:40]}, this lab speaks 1"
+    if message.get("values") not in ("bridge", "native"):
+        return '`values` is neither "bridge" nor "native"'
+    if not all(isinstance(message.get(key), str) for key in ("engine", "version")):
+        return "`engine` and `version` must be texts"
+    features = message.get("features")
+    if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+        return "`features` must be a list of names"
+    return ""
