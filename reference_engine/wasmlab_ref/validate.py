@@ -74,6 +74,7 @@ class ValidModule:
 def validate(module: Module, listener: Callable[[str], None] | None = None) -> ValidModule:
     """Check `module` in the standard's order, or raise `Invalid`.
 
+    A module that moves extraordinary numbers of operands ends in `Exhausted` (see `validate_stack.MAX_WORK`).
     `listener`, if given, receives the name of each rule of the formal specification as it is applied.
     """
     if listener is None:

@@ -15,7 +15,6 @@ from .match import (
     defaultable,
     difference,
     match_reftype,
-    match_resulttype,
     match_storagetype,
     top_of,
     unpack,
@@ -111,12 +110,12 @@ def end(code: Code, instr: Instr) -> None:
     if len(code.frames) == 1:
         raise Invalid("end without block")
     frame = code.leave()
-    if frame.opener == "if" and not match_resulttype(frame.params, frame.results):
+    if frame.opener == "if" and not code.matches(frame.params, frame.results):
         show = code.context.show_all
         raise Invalid(
             f"type mismatch: if without else requires {show(frame.results)} but stack has {show(frame.params)}"
         )
-    code.stack += frame.results
+    code.push(frame.results)
 
 
 @special("try_table")
@@ -137,7 +136,7 @@ def catch(code: Code, clause: Catch) -> None:
     if clause.kind.endswith("_ref"):
         types += (EXN,)
     label = code.label(clause.label)
-    if not match_resulttype(types, label):
+    if not code.matches(types, label):
         show = code.context.show_all
         raise Invalid(f"type mismatch: {clause.kind} gives {show(types)} but label requires {show(label)}")
     applied(f"Catch_ok/{clause.kind}")
@@ -235,7 +234,7 @@ def br_on_cast_fail(code: Code, instr: Instr) -> None:
 
 def _tail(code: Code, params: Sequence[ValType], results: Sequence[ValType]) -> None:
     """Take the operands of a tail call, whose results are those of this function."""
-    if not match_resulttype(results, code.results):
+    if not code.matches(results, code.results):
         show = code.context.show_all
         raise Invalid(f"type mismatch: function requires results {show(code.results)} but callee has {show(results)}")
     code.pop(params)
@@ -403,11 +402,6 @@ def _readable(t: FieldType, instr: Instr) -> ValType:
     return unpack(t.storage)
 
 
-def _require_default(code: Code, t: FieldType) -> None:
-    if not defaultable(t.storage):
-        raise Invalid(f"type mismatch: field type {code.context.show(t.storage)} is not defaultable")
-
-
 def _require_bytes(t: FieldType) -> FieldType:
     """A field that a data segment can fill."""
     if unpack(t.storage) not in NUMBER_TYPES | {"v128"}:
@@ -418,15 +412,16 @@ def _require_bytes(t: FieldType) -> FieldType:
 @special("struct.new")
 def struct_new(code: Code, instr: Instr) -> None:
     (index,) = instr.args
-    fields = code.context.expand(index, StructType).fields
-    code.apply([unpack(f.storage) for f in fields], (_ref(code, index),))
+    operands, _ = code.context.struct_operands(index)
+    code.apply(operands, (_ref(code, index),))
 
 
 @special("struct.new_default")
 def struct_new_default(code: Code, instr: Instr) -> None:
     (index,) = instr.args
-    for field in code.context.expand(index, StructType).fields:
-        _require_default(code, field)
+    operands, all_have_defaults = code.context.struct_operands(index)
+    if not all_have_defaults:
+        raise Invalid(f"type mismatch: not all of the fields {code.context.show_all(operands)} are defaultable")
     code.stack.append(_ref(code, index))
 
 
@@ -451,7 +446,9 @@ def array_new(code: Code, instr: Instr) -> None:
 @special("array.new_default")
 def array_new_default(code: Code, instr: Instr) -> None:
     (index,) = instr.args
-    _require_default(code, _element(code, index))
+    element = _element(code, index).storage
+    if not defaultable(element):
+        raise Invalid(f"type mismatch: element type {code.context.show(element)} is not defaultable")
     code.apply(I32, (_ref(code, index),))
 
 

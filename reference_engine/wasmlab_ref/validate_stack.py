@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import NoReturn, TypeVar
 
-from .match import NUMBER_TYPES, close_reftype, defaultable, match_valtype, types_at
-from .outcome import Invalid
+from .match import NUMBER_TYPES, close_reftype, defaultable, match_resulttype, match_valtype, types_at, unpack
+from .outcome import Exhausted, Invalid
 from .rules import applied, rule
 from .types import (
     ABSTRACT_HEAP_TYPES,
@@ -29,6 +29,9 @@ from .types import (
     TableType,
     ValType,
 )
+
+WIDE, MAX_WORK = 1_000, 20_000_000
+"""Sequences of more types than the JavaScript API allows for a function are counted; so many of them may be moved."""
 
 T = TypeVar("T")
 C = TypeVar("C", FuncType, StructType, ArrayType)
@@ -60,6 +63,7 @@ class Context:
     refs: frozenset[int] = frozenset()
     _reftypes: dict[RefType, RefType] = field(default_factory=dict)
     _blocktypes: dict[ValType | int | None, FuncType] = field(default_factory=dict)
+    _structs: dict[int, tuple[tuple[ValType, ...], bool]] = field(default_factory=dict)
 
     @rule("Reftype_ok", "Heaptype_ok/abs", "Heaptype_ok/typeuse", "Valtype_ok/ref")
     def reftype(self, t: RefType) -> RefType:
@@ -107,6 +111,15 @@ class Context:
             self._blocktypes[t] = known
         return known
 
+    def struct_operands(self, index: int) -> tuple[tuple[ValType, ...], bool]:
+        """What fills the fields of a new structure, and whether all of them have defaults."""
+        known = self._structs.get(index)
+        if known is None:
+            fields = self.expand(index, StructType).fields
+            known = tuple(unpack(f.storage) for f in fields), all(defaultable(f.storage) for f in fields)
+            self._structs[index] = known
+        return known
+
     def show(self, t: ValType) -> str:
         """`t` as the text format writes it, defined types by their index in this module."""
         if isinstance(t, str):
@@ -149,8 +162,8 @@ class Frame:
     params: Sequence[ValType]
     results: Sequence[ValType]
     height: int
+    trail: int = 0
     unreachable: bool = False
-    set_here: list[int] = field(default_factory=list)
 
     @property
     def label(self) -> Sequence[ValType]:
@@ -159,7 +172,11 @@ class Frame:
 
 
 class Code:
-    """The stacks while one expression is checked; `height` is that of the innermost frame."""
+    """The stacks while one expression is checked.
+
+    `height` is that of the innermost frame.  `readable` are the locals that were read or set; `trail` those among them
+    that have no default, in the order in which they were set; a frame knows how long the trail was when it was opened.
+    """
 
     def __init__(self, context: Context, locals_: Locals, results: Sequence[ValType]) -> None:
         self.context = context
@@ -171,6 +188,8 @@ class Code:
         self.frames = [self.frame]
         self.block_heights: list[int] = []
         self.readable: dict[int, ValType] = {}
+        self.trail: list[int] = []
+        self.work = 0
 
     # Operands
 
@@ -188,6 +207,8 @@ class Code:
             if not self.frame.unreachable:
                 self.mismatch(types)
             start = self.height
+        if len(stack) - start > WIDE:
+            self.charge(len(stack) - start)
         for i in range(start, len(stack)):
             actual, required = stack[i], types[i - base]
             if actual is not required and not match_valtype(actual, required):
@@ -198,9 +219,22 @@ class Code:
         """Take operands of these types."""
         del self.stack[self.expect(types) :]
 
+    def push(self, types: Sequence[ValType]) -> None:
+        """Leave operands of these types."""
+        if len(types) > WIDE:
+            self.charge(len(types))
+        self.stack += types
+
     def apply(self, params: Sequence[ValType], results: Sequence[ValType]) -> None:
         """Take operands of the types `params`, leave those of the types `results`."""
-        self.stack[self.expect(params) :] = results
+        del self.stack[self.expect(params) :]
+        self.push(results)
+
+    def charge(self, count: int) -> None:
+        """Account for a sequence of many types, which two bytes of code can ask for."""
+        self.work += count
+        if self.work > MAX_WORK:
+            raise Exhausted("validation")
 
     def pop_any(self) -> ValType:
         """Take an operand of any type; "bot" where unreachable code has none."""
@@ -219,6 +253,12 @@ class Code:
             return t
         raise Invalid(f"type mismatch: instruction requires reference type but stack has [{self.context.show(t)}]")
 
+    def matches(self, sub: Sequence[ValType], sup: Sequence[ValType]) -> bool:
+        """Whether one sequence of types matches another."""
+        if len(sub) > WIDE:
+            self.charge(len(sub))
+        return match_resulttype(sub, sup)
+
     # Control
 
     def label(self, index: int) -> Sequence[ValType]:
@@ -235,17 +275,17 @@ class Code:
 
     def _open(self, opener: str, params: Sequence[ValType], results: Sequence[ValType]) -> None:
         self.height = len(self.stack)
-        self.frame = Frame(opener, params, results, self.height)
+        self.frame = Frame(opener, params, results, self.height, len(self.trail))
         self.frames.append(self.frame)
-        self.stack += params
+        self.push(params)
 
     def leave(self) -> Frame:
         """Close the innermost block: exactly its results must be there; they are taken, and its locals unset."""
         frame = self.frame
         if self.expect(frame.results) != frame.height:
             self.mismatch_exact(frame)
-        for index in frame.set_here:
-            del self.readable[index]
+        while len(self.trail) > frame.trail:
+            del self.readable[self.trail.pop()]
         del self.stack[frame.height :]
         self.frames.pop()
         if self.frames:
@@ -287,5 +327,5 @@ class Code:
             t, is_set = self.locals.declared(index)
             self.readable[index] = t
             if not is_set:
-                self.frame.set_here.append(index)
+                self.trail.append(index)
         return t
