@@ -13,6 +13,9 @@ from .store import MAX_ADDRESS, Instance, MemInst
 from .syntax import Instr
 
 OOB = "out of bounds memory access"
+REFUSALS = (struct.error, IndexError, OverflowError)
+"""What struct raises for bytes that are not all there, and for an offset beyond any size."""
+
 I32, I64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 
 LOADS: dict[str, tuple[str, int]] = {
@@ -62,7 +65,7 @@ def load(instance: Instance, instr: Instr) -> Handler:
         address = stack[-1] + offset
         try:
             stack[-1] = unpack(memory.data, address)[0] & mask
-        except (struct.error, OverflowError) as error:
+        except REFUSALS as error:
             raise _outside(memory, address, size, error) from None
 
     return handler
@@ -81,7 +84,7 @@ def store(instance: Instance, instr: Instr) -> Handler:
         address = stack.pop() + offset
         try:
             pack(memory.data, address, value & mask)
-        except (struct.error, OverflowError) as error:
+        except REFUSALS as error:
             raise _outside(memory, address, size, error) from None
 
     return handler
