@@ -31,6 +31,11 @@ class TextModule:
     start: int
     end: int
 
+    @property
+    def text(self) -> str:
+        """The module as a text of its own."""
+        return f"(module {self.source.between(self.start, self.end)})"
+
     def parse(self) -> syntax.Module:
         """The module; `Malformed` has the line of the script."""
         return parse_fields(self.source, self.start, self.end)

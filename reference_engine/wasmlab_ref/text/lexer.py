@@ -70,6 +70,10 @@ class Source:
             self._offsets = [match.start(1) for match in _SCAN.finditer(self._plain)]
         return self._offsets
 
+    def between(self, start: int, end: int) -> str:
+        """The text from token `start` up to token `end`."""
+        return self.text[self.offset(start) : self.offset(end)]
+
     def line(self, index: int) -> int:
         """The line of token `index`, from 1."""
         if self._newlines is None:

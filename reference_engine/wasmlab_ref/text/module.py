@@ -237,11 +237,16 @@ class _ModuleParser:
         element = types.reference_type(p)
         if not p.opens("elem"):
             raise p.unexpected()
-        items = self._functions() if p.has_index() else self._expressions()
+        segment = element
+        if p.has_index():
+            items = self._functions()
+            segment = _FUNC if element.heap == "func" else element  # the standard's `func` list, where it is valid
+        else:
+            items = self._expressions()
         p.expect(")")
         self.counts["elem"] += 1
         self.tables.append(Table(TableType(Limits(len(items), len(items)), element, address)))
-        self.elems.append(Elem(element, items, Active(index, (instr(f"{address}.const", 0),))))
+        self.elems.append(Elem(segment, items, Active(index, (instr(f"{address}.const", 0),))))
 
     def _memory(self) -> None:
         p = self.p
