@@ -26,7 +26,7 @@ def operations(fmt: Format, nan: str) -> dict[str, Function]:
     return {
         "abs": lambda a: a & magnitude,
         "neg": lambda a: a ^ sign,
-        "copysign": lambda a, b: a & magnitude | b & sign,
+        "copysign": lambda a, b: (a & magnitude) | (b & sign),
         **{name: _relation(fmt, getattr(operator, name)) for name in ("eq", "ne", "lt", "gt", "le", "ge")},
         **{name: propagate(fmt, nan, name, f) for name, f in _arithmetic(fmt).items()},
     }
@@ -104,7 +104,7 @@ def _integral(fmt: Format, rounding: Callable[[float], int]) -> Function:
     def integral(a: int) -> int:
         if not fmt.is_finite(a):
             return fmt.nan if fmt.is_nan(a) else a
-        return fmt.encode(rounding(fmt.decode(a))) & fmt.magnitude | a & fmt.sign  # -0.5 becomes -0
+        return (fmt.encode(rounding(fmt.decode(a))) & fmt.magnitude) | (a & fmt.sign)  # -0.5 becomes -0
 
     return integral
 

@@ -31,7 +31,7 @@ class Lanes:
 
     def saturate(self, i: int) -> int:
         """sat_sx_N"""
-        return min(max(i, self.least), self.greatest)
+        return self.least if i < self.least else self.greatest if i > self.greatest else i
 
 
 SIGNED = {N: Lanes(N, "s") for N in (8, 16, 32, 64)}
@@ -100,7 +100,7 @@ def access(N: int, shape: str) -> dict[str, Function]:
     sign = 1 << N - 1
 
     def replace_lane(lane: int, v: int, x: int) -> int:
-        return (v & ~(M << lane * N)) | (x & M) << lane * N
+        return (v & ~(M << lane * N)) | ((x & M) << lane * N)
 
     table: dict[str, Function] = {f"{shape}.splat": lambda x: (x & M) * ones, f"{shape}.replace_lane": replace_lane}
     if N >= 32:
