@@ -1,0 +1,295 @@
+"""Official scripts on engines: every command of a script is a check, passed, failed, unsupported or not applicable.
+
+A check is *not applicable* where an engine cannot be asked (text format without a text parser), *unsupported* where
+it says so itself or the module it needs was; neither counts as passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from wasmlab_adapters.engine import Engine, Session
+from wasmlab_ref import script as s
+from wasmlab_ref.case import Outcome
+from wasmlab_ref.encode import encode
+from wasmlab_ref.expect import argument, returned, trapped
+from wasmlab_ref.outcome import Malformed
+
+from .errors import UsageError
+
+PASSED, FAILED, UNSUPPORTED, NOT_APPLICABLE = "passed", "failed", "unsupported", "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that did not pass: where, what the script says, what it expects, what the engine did."""
+
+    file: str
+    line: int
+    command: str
+    expected: str
+    got: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Checks by result; `assertions` counts the `assert_…` among them."""
+
+    passed: int = 0
+    failed: int = 0
+    unsupported: int = 0
+    not_applicable: int = 0
+    total: int = 0
+    assertions: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Sum up."""
+        for name in ("passed", "failed", "unsupported", "not_applicable", "total", "assertions"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failures += other.failures
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A file of a suite; `group` is its folder within the suite ("" for the top level)."""
+
+    path: Path
+    name: str
+    group: str
+
+    @property
+    def apart(self) -> bool:
+        """Reported, but not part of an engine's totals: proposals that are not in the standard yet."""
+        return self.group.startswith("proposals")
+
+
+def collect(suite: Path, pattern: str | None = None) -> list[Script]:
+    """The scripts of a suite (a folder, or one file), without the superseded ones under legacy/."""
+    if suite.is_file():
+        return [Script(suite, suite.name, "")]
+    found = []
+    for path in sorted(suite.rglob("*.wast")):
+        inside = path.relative_to(suite)
+        if inside.parts[0] != "legacy" and (pattern is None or fnmatch(inside.as_posix(), pattern)):
+            group = inside.parent.as_posix()
+            found.append(Script(path, inside.as_posix(), "" if group == "." else group))
+    if not found:
+        raise UsageError(f"no scripts in {suite}" + (f" match {pattern!r}" if pattern else " (*.wast)"))
+    return found
+
+
+# One script on one engine
+
+
+class _Skip(Exception):
+    """A check that cannot be made; `status` says why."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class _Runner:
+    """The commands of one script, in order, in one session."""
+
+    def __init__(self, session: Session, engine: Engine) -> None:
+        self.session, self.engine = session, engine
+        self.modules: dict[str | None, bytes] = {}
+        self.instances: dict[str | None, str] = {}
+        self.missing: dict[str | None, _Skip] = {}
+        self.count = 0
+
+    def check(self, command: s.Command) -> tuple[str, str, str]:
+        """Status, what was expected, what came."""
+        try:
+            expected, outcome, good = self._run(command)
+        except _Skip as skip:
+            return skip.status, "", skip.reason
+        if outcome.kind == "unsupported":
+            return UNSUPPORTED, expected, str(outcome)
+        return (PASSED if good else FAILED), expected, str(outcome)
+
+    def _run(self, command: s.Command) -> tuple[str, Outcome, bool]:
+        match command:
+            case s.Module(definition=True):
+                self._define(command)
+                return "a module", Outcome("returned"), True
+            case s.Module() | s.ModuleInstance():
+                outcome = self._instantiate(command)
+                return "instantiates", outcome, outcome.kind == "returned"
+            case s.Register(_, name, id_):
+                outcome = self.session.register(self._instance(id_), name)
+                return "registers", outcome, outcome.kind == "returned"
+            case s.Invoke() | s.Get():
+                outcome = self._act(command)
+                return "returns", outcome, outcome.kind == "returned"
+            case s.AssertReturn(_, action, results):
+                outcome = self._act(action)
+                return " ".join(map(str, results)) or "returns", outcome, returned(outcome, results)
+            case s.AssertTrap(_, action, text):
+                module = isinstance(action, s.Module | s.ModuleInstance)
+                outcome = self._instantiate(action) if module else self._act(action)  # type: ignore[arg-type]
+                return f"trap: {text}", outcome, trapped(outcome, text)
+            case s.AssertExhaustion(_, action, text):
+                outcome = self._act(action)
+                return f"exhaustion: {text}", outcome, outcome.kind == "exhausted"
+            case s.AssertException(_, action):
+                outcome = self._act(action)
+                return "exception", outcome, outcome.kind == "threw"
+            case s.AssertUnlinkable(_, module, text):
+                outcome = self._instantiate(module)
+                return f"unlinkable: {text}", outcome, outcome.kind == "unlinkable"
+            case s.AssertMalformed(_, source, text):
+                outcome = self._refuse(source)
+                good = outcome.kind == "malformed" or (outcome.kind == "invalid" and not self.engine.tells_malformed)
+                return f"malformed: {text}", outcome, good
+            case s.AssertInvalid(_, source, text):
+                outcome = self._refuse(source, quote=False)
+                return f"invalid: {text}", outcome, outcome.kind == "invalid"
+            case s.AssertMalformedCustom(_, source, text) | s.AssertInvalidCustom(_, source, text):
+                outcome = self._refuse(source, custom=True)
+                return f"refused: {text}", outcome, outcome.kind in ("malformed", "invalid")
+
+    def _binary(self, source: s.ModuleSource) -> bytes:
+        """The module as the engine gets it; a text that wasmlab itself cannot read is no check of the engine."""
+        if isinstance(source, s.BinaryModule):
+            return source.data
+        try:
+            return encode(source.parse())
+        except Malformed as error:
+            if self.engine.text:
+                raise
+            raise _Skip(FAILED, f"lab fault: {error}") from None
+
+    def _define(self, command: s.Module) -> bytes:
+        data = self._binary(command.source)
+        self.modules[None] = self.modules[command.id] = data
+        return data
+
+    def _instantiate(self, command: s.Module | s.ModuleInstance) -> Outcome:
+        if isinstance(command, s.Module):
+            try:
+                data = self._define(command)
+            except Malformed as error:
+                return self._came(command.id, "", Outcome("malformed", detail=str(error)), command.line)
+        else:
+            data = self.modules[command.module]
+        self.count += 1
+        name = f"m{self.count}"
+        return self._came(command.id, name, self.session.instantiate(name, data), command.line)
+
+    def _came(self, id_: str | None, name: str, outcome: Outcome, line: int) -> Outcome:
+        for key in {None, id_}:
+            self.missing.pop(key, None)
+            if outcome.kind == "returned":
+                self.instances[key] = name
+            else:
+                status = UNSUPPORTED if outcome.kind == "unsupported" else FAILED
+                self.missing[key] = _Skip(status, f"no instance: the module at line {line} {outcome.kind}")
+        return outcome
+
+    def _instance(self, id_: str | None) -> str:
+        if id_ in self.missing:
+            raise self.missing[id_]
+        if id_ not in self.instances:
+            raise _Skip(FAILED, f"no instance ${id_}")
+        return self.instances[id_]
+
+    def _act(self, action: s.Action) -> Outcome:
+        name = self._instance(action.id)
+        if isinstance(action, s.Get):
+            return self.session.get(name, action.name)
+        return self.session.invoke(name, action.name, tuple(argument(a) for a in action.args))
+
+    def _refuse(self, source: s.ModuleSource, quote: bool = True, custom: bool = False) -> Outcome:
+        """Give the engine a module that it should refuse, in the format the assertion is about."""
+        if isinstance(source, s.BinaryModule) and not custom:
+            return self.session.instantiate("refused", source.data)
+        if custom or (quote and isinstance(source, s.QuoteModule)):
+            if not self.engine.text:
+                raise _Skip(NOT_APPLICABLE, "the engine has no text parser")
+            return self.session.parse(source.text) if isinstance(source, s.QuoteModule) else self._by_binary(source)
+        return self._by_binary(source)
+
+    def _by_binary(self, source: s.ModuleSource) -> Outcome:
+        try:
+            return self.session.instantiate("refused", self._binary(source))
+        except Malformed as error:
+            return Outcome("malformed", detail=str(error))
+
+
+def run_script(script: Script, engine: Engine) -> Tally:
+    """One file on one engine; nothing that happens in it is raised."""
+    tally = Tally()
+    try:
+        commands = s.parse_script(script.path.read_bytes())
+    except Malformed as error:
+        status = UNSUPPORTED if script.apart else FAILED
+        _count(tally, status, Failure(script.name, error.line or 0, "script", "a script", f"lab fault: {error}"))
+        return tally
+    with engine.session() as session:
+        runner = _Runner(session, engine)
+        for command in commands:
+            status, expected, got = runner.check(command)
+            if script.apart and got.startswith("lab fault"):
+                status = UNSUPPORTED
+            kind = _command_name(command)
+            tally.assertions += kind.startswith("assert")
+            _count(tally, status, Failure(script.name, command.line, kind, expected, got))
+    return tally
+
+
+def _command_name(command: s.Command) -> str:
+    name = type(command).__name__
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+def _count(tally: Tally, status: str, failure: Failure) -> None:
+    tally.total += 1
+    setattr(tally, status, getattr(tally, status) + 1)
+    if status == FAILED:
+        tally.failures.append(failure)
+
+
+# Many scripts on many engines, in several processes
+
+_engines: dict[str, Engine] = {}
+
+
+def _run_one(script: Script, names: Sequence[str]) -> tuple[Script, dict[str, Tally]]:
+    for name in names:
+        if name not in _engines:
+            _engines[name] = Engine.open(name)
+    return script, {name: run_script(script, _engines[name]) for name in names}
+
+
+def run(scripts: Iterable[Script], names: Sequence[str], jobs: int) -> Iterator[tuple[Script, dict[str, Tally]]]:
+    """Results as they come, the largest files first; `jobs` processes with engines of their own."""
+    order = sorted(scripts, key=lambda script: -script.path.stat().st_size)
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(_run_one, script, names) for script in order]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def to_json(suite: str, results: dict[str, dict[str, Tally]]) -> dict[str, Any]:
+    """The result object: totals of an engine without what is reported apart; all groups under "groups"."""
+    engines = {}
+    for name, groups in results.items():
+        total = Tally()
+        for group, tally in groups.items():
+            if not group.startswith("proposals"):
+                total.add(tally)
+        by_group = {g or "core": {k: v for k, v in asdict(t).items() if k != "failures"} for g, t in groups.items()}
+        engines[name] = {**asdict(total), "groups": by_group}
+    return {"suite": suite, "engines": engines}
