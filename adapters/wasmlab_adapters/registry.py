@@ -1,0 +1,235 @@
+"""From an engine's name to the program that runs it.
+
+`name[@version][/variant][+flag=value][:arch[.cpu]]`, such as `ref`, `wasmtime@12.0.0/winch`, `v8/liftoff:arm64`.
+What starts with `./`, `/` or `cmd:` is a program that speaks docs/protocol.md, taken verbatim.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import wasmlab_ref
+from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
+from wasmlab_ref.outcome import trap_kinds
+
+from .errors import EngineNameError, EngineUnavailable
+from .install import find_installed, install
+from .runner import Loop, Worker
+
+GRAMMAR = "name[@version][/variant][+flag=value][:arch[.cpu]], ./program, /program or cmd:command"
+_NAME = re.compile(
+    r"(?P<engine>[\w.-]+)(?:@(?P<version>[0-9][\w.]*))?(?:/(?P<variant>[\w.-]+))?"
+    r"(?P<flags>(?:\+[\w.-]+=[^+:]+)*)(?::(?P<arch>\w+)(?:\.(?P<cpu>[\w.-]+))?)?"
+)
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def host_architecture() -> str:
+    """The machine's architecture as the lab calls it: amd64, arm64, riscv64."""
+    machine = platform.machine()
+    return _MACHINES.get(machine, machine)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineName:
+    """A parsed name; `str` gives it back.  For a program, only `program` is set."""
+
+    engine: str = ""
+    version: str = ""
+    variant: str = ""
+    flags: tuple[tuple[str, str], ...] = ()
+    arch: str = ""
+    cpu: str = ""
+    program: str = ""
+
+    @staticmethod
+    def parse(text: str) -> EngineName:
+        """EngineNameError for what is no name; whether the engine exists is `resolve`'s matter."""
+        if text.startswith(("./", "/", "cmd:")):
+            return EngineName(program=text)
+        found = _NAME.fullmatch(text)
+        if not found:
+            raise EngineNameError(f"{text!r} is no engine: expected {GRAMMAR}")
+        flags = [flag.split("=", 1) for flag in found["flags"].split("+")[1:]]
+        arch = found["arch"] or ""
+        arch = _MACHINES.get(arch, arch)
+        if arch and arch not in ARCHITECTURES:
+            raise EngineNameError(f"{text!r}: " + unknown("architecture", arch, ARCHITECTURES))
+        return EngineName(
+            found["engine"],
+            found["version"] or "",
+            found["variant"] or "",
+            tuple((key, value) for key, value in flags),
+            arch,
+            found["cpu"] or "",
+        )
+
+    @staticmethod
+    def parse_list(text: str) -> list[EngineName]:
+        """Names with commas between them; a `cmd:` takes all that follows."""
+        head, command, rest = text.partition("cmd:")
+        names = [part.strip() for part in head.split(",")]
+        return [EngineName.parse(part) for part in [*names, command + rest] if part]
+
+    def __str__(self) -> str:
+        if self.program:
+            return self.program
+        parts = [self.engine, self.version and f"@{self.version}", self.variant and f"/{self.variant}"]
+        parts += [f"+{key}={value}" for key, value in self.flags]
+        parts += [self.arch and f":{self.arch}", self.cpu and f".{self.cpu}"]
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An engine in one configuration, ready to be started."""
+
+    name: str
+    """As it was asked for."""
+    resolved: str
+    """What that meant: the version, and the variant behind an alias.  The record keeps this."""
+    version: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    """What the worker needs beyond the lab's own environment."""
+    limits: Limits = field(default_factory=Limits)
+    features: frozenset[str] = frozenset()
+    """What the row says it supports; empty for a program, whose hello says it."""
+    traps: Mapping[str, str] = field(default_factory=dict)
+    quirks: tuple[Quirk, ...] = ()
+    where: str = "local"
+
+    def worker(self, loop: Loop | None = None) -> Worker:
+        """A worker for it, not started yet."""
+        return Worker(self.argv, {**os.environ, **self.env}, self.limits, self.name, loop)
+
+    def trap_kind(self, words: str) -> str:
+        """The kind of trap behind a worker's detail, several joined by "|" where the engine merges them; "" if none."""
+        if words in trap_kinds():
+            return words
+        return next((kind for key, kind in self.traps.items() if key in words), "")
+
+
+def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
+    """The target of a name; installs the engine's package where it is missing, unless `fetch` is off.
+
+    EngineNameError for unknown engines, variants and flags, EngineUnavailable for what cannot be had here.
+    """
+    parsed = EngineName.parse(name) if isinstance(name, str) else name
+    if parsed.program:
+        return _resolve_program(parsed.program)
+    rows = load_engines()
+    if parsed.engine not in rows:
+        raise EngineNameError(unknown("engine", parsed.engine, rows))
+    row = rows[parsed.engine]
+    here = host_architecture()
+    if (parsed.arch and parsed.arch != here) or parsed.cpu:
+        raise EngineUnavailable(f"{parsed} runs on another machine than this {here}", "leave the architecture out")
+    if here not in row.architectures:
+        raise EngineUnavailable(f"{parsed.engine} does not run on {here}", f"it does on {', '.join(row.architectures)}")
+    variant_name = parsed.variant or (_first_present(parsed.engine, row) if row.alias else "")
+    if variant_name and variant_name not in row.variants:
+        raise EngineNameError(unknown(f"variant of {parsed.engine}", variant_name, row.variants))
+    variant = row.variants.get(variant_name)
+    flags = {**(variant.flags if variant else {}), **dict(parsed.flags)}
+    for flag in flags:
+        if flag not in row.flags:
+            raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
+    version, paths = _package(parsed, row, fetch)
+    argv, env = _command(row, variant, paths)
+    resolved = EngineName(parsed.engine, version if row.package else "", variant_name, parsed.flags)
+    return Target(
+        name=str(parsed),
+        resolved=str(resolved),
+        version=version,
+        argv=(*argv, *(f"{key}={value}" for key, value in flags.items())),
+        env=env,
+        limits=row.limits,
+        features=frozenset(row.features) - frozenset(variant.without if variant else ()),
+        traps=row.traps,
+        quirks=row.quirks,
+    )
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name, with the near ones."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"unknown {what} {name!r}" + (
+        f", did you mean {' or '.join(near)}?" if near else f"; known: {', '.join(known) or 'none'}"
+    )
+
+
+def _resolve_program(program: str) -> Target:
+    try:
+        argv = shlex.split(program.removeprefix("cmd:")) if program.startswith("cmd:") else [program]
+    except ValueError as error:
+        raise EngineNameError(f"{program!r}: {error}") from None
+    if not argv:
+        raise EngineNameError("`cmd:` needs a command after it")
+    return Target(name=program, resolved=program, version="", argv=tuple(argv), env={})
+
+
+def _first_present(engine: str, row: EngineRow) -> str:
+    for name in row.alias:
+        module = row.variants[name].module
+        if not module or _module_present(module):
+            return name
+    raise EngineUnavailable(f"no variant of {engine} is present: {', '.join(row.alias)}", "is wasmlab installed whole?")
+
+
+def _module_present(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, list[Path]]:
+    """Version and import paths of the engine's package."""
+    if row.package is None:
+        if name.version:
+            raise EngineNameError(f"{name.engine} is part of the lab and has no versions to choose from")
+        return wasmlab_version(), []
+    version = name.version or row.package.version
+    if fetch:
+        return version, [install(row.package, version)]
+    folder = find_installed(row.package, version)
+    if folder is None:
+        raise EngineUnavailable(
+            f"{name.engine} {version} is not installed", f"wasmlab engines install {name.engine}@{version}"
+        )
+    return version, [folder]
+
+
+def wasmlab_version() -> str:
+    """The version of the lab's own engines: the lab's."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("wasmlab")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "checkout"
+
+
+def _command(row: EngineRow, variant: Variant | None, paths: list[Path]) -> tuple[list[str], dict[str, str]]:
+    """The worker's command and environment: the running Python, with nothing on its path but what the worker needs."""
+    module = (variant.module if variant else "") or row.module
+    if module and not _module_present(module):
+        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
+    here = Path(__file__).resolve().parent
+    # -P: neither the working directory nor the worker's folder may stand in for a package.
+    command = ["-m", module] if module else [str(here / row.file)]
+    if module:
+        paths = [*paths, here.parent, Path(wasmlab_ref.__path__[0]).resolve().parent]
+    unique = dict.fromkeys(map(str, paths))
+    return [sys.executable, "-P", *command], {"PYTHONPATH": os.pathsep.join(unique)}

@@ -1,0 +1,129 @@
+"""The rows of engines.yaml: which engines the lab knows, where each comes from, what is particular about it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from wasmlab_ref.features import FEATURES
+from wasmlab_ref.outcome import trap_kinds
+
+from .schema import SchemaError, read_yaml
+
+__all__ = ["ARCHITECTURES", "EngineRow", "Limits", "Package", "Quirk", "SchemaError", "Variant", "load_engines"]
+
+ARCHITECTURES = ("amd64", "arm64", "riscv64")
+REGISTRIES = ("pypi",)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker of an engine may use."""
+
+    startup: float = 10.0
+    """Seconds until its hello."""
+    deadline: float = 5.0
+    """Seconds for a request that names no deadline of its own."""
+    memory: int = 2048
+    """MiB of resident memory, beyond which it is killed and the request at work blamed."""
+    recycle_memory: int = 1024
+    """MiB of resident memory, beyond which it is replaced between requests."""
+    recycle: int = 20_000
+    """Requests after which it is replaced."""
+    window: int = 32
+    """Requests on their way at once; the protocol allows 64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package of a registry; `sha256` pins the files of `version`, by name."""
+
+    registry: str
+    name: str
+    version: str
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _known("registry", [self.registry], REGISTRIES)
+        for name, digest in self.sha256.items():
+            if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+                raise ValueError(f"sha256 of {name}: expected 64 hex digits")
+
+
+@dataclass(frozen=True, slots=True)
+class Quirk:
+    """Where an engine behaves in a way that the lab has to know, and why."""
+
+    what: str
+    reason: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A configuration of an engine with a column of its own: its flags, and the features it lacks."""
+
+    about: str
+    flags: dict[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    module: str = ""
+    """A worker of its own, as in `EngineRow`."""
+
+    def __post_init__(self) -> None:
+        _known("feature", self.without, FEATURES)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRow:
+    """A row of engines.yaml."""
+
+    about: str
+    module: str = ""
+    """The worker, a module of the lab (`python -m`)."""
+    file: str = ""
+    """The worker, a single file beside the adapters that needs nothing else of the lab."""
+    alias: tuple[str, ...] = ()
+    """Variants, fastest first: the name without a variant means the first of them that is present."""
+    package: Package | None = None
+    architectures: tuple[str, ...] = ARCHITECTURES
+    """Where the engine runs natively."""
+    values: str = "bridge"
+    features: tuple[str, ...] = ()
+    """What it supports without flags; the worker's hello has the last word."""
+    flags: dict[str, str] = field(default_factory=dict)
+    """The flags that its worker takes, and what each does."""
+    traps: dict[str, str] = field(default_factory=dict)
+    """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
+    limits: Limits = field(default_factory=Limits)
+    quirks: tuple[Quirk, ...] = ()
+    variants: dict[str, Variant] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _known("feature", self.features, FEATURES)
+        _known("architecture", self.architectures, ARCHITECTURES)
+        _known("values", [self.values], ("bridge", "native"))
+        _known("trap kind", [kind for kinds in self.traps.values() for kind in kinds.split("|")], trap_kinds())
+        _known("variant", self.alias, self.variants)
+        for name, variant in self.variants.items():
+            _known(f"flag of variant {name}", variant.flags, self.flags)
+        if not self.alias and bool(self.module) == bool(self.file):
+            raise ValueError("expected either `module` or `file`")
+
+
+def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    known = list(known)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(f"unknown {what} {name!r}" + (f", did you mean {near[0]!r}?" if near else ""))
+
+
+@functools.cache
+def load_engines(path: Path | None = None) -> dict[str, EngineRow]:
+    """The engines by name, from `path` or the package's own file; SchemaError says file, line and key."""
+    source = path or files(__package__) / "engines.yaml"
+    return read_yaml(source.read_text(), str(path or "engines.yaml"), dict[str, EngineRow])
