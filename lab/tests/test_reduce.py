@@ -1,0 +1,109 @@
+"""Reduction: planted bugs shrink to a few instructions, at constant key, with valid cases all the way."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from wasmlab_ref.case import Case, Instantiate, Invoke, Read
+from wasmlab_ref.decode import decode
+from wasmlab_ref.validate import validate
+
+from wasmlab.campaign import compare, shrink
+from wasmlab.reduce import Budget, reduce
+from wasmlab.signature import key_of
+from zoo import BUGS, case_of, resolve
+
+EVERYTHING = """(module
+  (type $ft (func (param i32) (result i32)))
+  (memory (export "mem") 1) (data (i32.const 8) "hello")
+  (table $t 4 funcref) (elem (i32.const 0) $leaf $leaf)
+  (global $g (mut i64) (i64.const 77)) (global $unused i32 (i32.const 1))
+  (func $leaf (param i32) (result i32)
+    (i32.xor (local.get 0) (i32.shl (local.get 0) (i32.const 20))))
+  (func $mix (param $a i32) (param $b i32) (result i32) (local $i i32) (local $acc i32)
+    (local.set $acc (i32.const 1))
+    (block $out
+      (loop $again
+        (br_if $out (i32.ge_u (local.get $i) (i32.const 5)))
+        (local.set $acc (i32.add (local.get $acc)
+          (call_indirect (type $ft) (i32.add (local.get $a) (local.get $i)) (i32.const 1))))
+        (if (i32.and (local.get $acc) (i32.const 1))
+          (then (global.set $g (i64.sub (global.get $g) (i64.extend_i32_u (local.get $acc)))))
+          (else (local.set $acc (i32.div_s (local.get $acc) (i32.const -3)))))
+        (local.set $i (i32.add (local.get $i) (i32.const 1)))
+        (br $again)))
+    (i32.store (i32.const 100) (i32.clz (local.get $b)))
+    (i32.rem_u (i32.add (local.get $acc) (i32.load (i32.const 100))) (i32.add (local.get $b) (i32.const 0x7ffffff0))))
+  (func (export "run") (param i32 i32) (result i32 i64)
+    (drop (f32.neg (f32.convert_i32_s (local.get 0))))
+    (i32.add (call $mix (local.get 0) (local.get 1)) (i32.wrap_i64 (i64.popcnt (global.get $g))))
+    (i64.reinterpret_f64 (f64.neg (f64.add (f64.convert_i32_u (local.get 0)) (f64.const 1.5)))))
+  (func (export "vector") (param i32) (result i32) (local $v v128)
+    (local.set $v (i8x16.splat (local.get 0)))
+    (local.set $v (i8x16.add (local.get $v) (v128.const i32x4 1 2 3 4)))
+    (i32x4.extract_lane 2 (i32x4.add (local.get $v) (local.get $v))))
+  (func (export "floats") (param f32) (result f32)
+    (if (result f32) (f32.lt (local.get 0) (f32.const 0))
+      (then (f32.neg (f32.mul (local.get 0) (f32.const 2))))
+      (else (f32.neg (local.get 0))))))"""
+
+STEPS = (
+    Instantiate("a", 0),
+    Invoke("a", "vector", ("i32:7",)),
+    Invoke("a", "floats", ("f32:40000000",)),
+    Invoke("a", "run", ("i32:5", "i32:7")),
+    Read("a", "mem"),
+)
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_shrinks_to_a_few_instructions(bug: str) -> None:
+    engines = [resolve("right"), resolve(f"bug/{bug}")]
+    case = case_of(EVERYTHING, steps=STEPS)
+    verdict, _ = compare(engines, case, frozenset())
+    assert verdict.diverges
+    started = time.process_time()
+    found, signature = shrink(case, verdict, engines, frozenset(), Budget())
+    assert time.process_time() - started < 6
+    assert found["size"] <= 6, (bug, signature)
+    assert BUGS[bug][0] in signature.opcodes
+    again, _ = compare(engines, found["reduced"], frozenset())
+    assert key_of(again) == key_of(verdict) == signature.key
+
+
+def test_every_step_on_the_way_is_valid_and_smaller() -> None:
+    engines = [resolve("right"), resolve("bug/xor-lsb")]
+    case = case_of(EVERYTHING, steps=STEPS)
+    verdict, _ = compare(engines, case, frozenset())
+    tried: list[Case] = []
+
+    def same(candidate: Case) -> bool:
+        for module in candidate.modules:
+            validate(decode(module))
+        tried.append(candidate)
+        again, _ = compare(engines, candidate, frozenset())
+        return again.diverges and key_of(again) == key_of(verdict)
+
+    reduced = reduce(case, verdict.step, same, engines[0])
+    assert reduced in tried
+    assert len(set(tried)) == len(tried)
+
+
+def test_what_does_not_reproduce_stays_as_it_is() -> None:
+    case = case_of(EVERYTHING, steps=STEPS)
+    assert reduce(case, None, lambda candidate: False, resolve("right")) == case
+
+
+def test_a_budget_is_kept() -> None:
+    asked: list[Case] = []
+    budget = Budget(runs=10)
+    reduce(case_of(EVERYTHING, steps=STEPS), None, lambda c: bool(asked.append(c)), resolve("right"), budget)
+    assert len(asked) == 10
+
+
+def test_a_malformed_module_loses_steps_only() -> None:
+    steps = (*STEPS, Instantiate("b", 1), Invoke("a", "vector", ("i32:1",)))
+    case = Case((*case_of(EVERYTHING).modules, b"\0asm\1\0\0\0\x0c"), steps)
+    reduced = reduce(case, 5, lambda c: Instantiate("b", 1) in c.steps, resolve("right"))
+    assert reduced.steps == (Instantiate("b", 1),)

@@ -1,0 +1,313 @@
+"""The fuzzing campaign: cases from seeds, through all engines, to divergences that are confirmed, reduced and signed.
+
+Case number i is a function of (seed, i, features) alone.  Generation overlaps with execution: every engine has a
+window of cases in flight, and the lab makes the next ones while they run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any, Protocol
+
+from wasmlab_ref.case import Case, Invoke, Read
+
+from .foreign import plain
+from .known import Known
+from .model import Answers, Batch, Divergence, EngineRecord, Progress, Sample
+from .oracle import Answer, Rules, Verdict, has_open_nans, judge
+from .reduce import Budget, reduce
+from .signature import Signature, key_of, opcodes, signature_of, size
+
+WINDOW = 16
+"""Cases in flight on each engine."""
+
+COMMIT_SECONDS = 0.25
+RULES_EVERY = 8
+"""Every so many cases the reference is asked which rules of the standard they used, which slows it down."""
+
+REDUCED_FIRST = 8
+"""Divergences with one key that are all reduced; of later ones that contain a known signature's opcodes, only some."""
+
+ENDED = frozenset({"returned", "threw", "trapped"})
+SAMPLES_EACH = 3
+
+
+class EngineLike(Protocol):
+    """What the lab needs of an engine (`wasmlab_adapters.engine.Engine`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def features(self) -> frozenset[str]: ...
+
+    def submit(self, case: Case, observe: str = "digest") -> Any: ...
+
+    def collect(self) -> Any: ...
+
+    def run(self, case: Case, observe: str = "digest") -> Any: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a shard needs to know; `resolve` and `make` are functions of a module, so that processes can be given them.
+
+    `resolve(name)` makes an engine, `make(seed, features)` a case.  `examples` is the number of cases, `deadline` a
+    reading of `time.monotonic()`; either may be None.  `merged`: see `oracle.Rules`.
+    """
+
+    engines: tuple[str, ...]
+    features: frozenset[str]
+    seed: int
+    resolve: Callable[[str], EngineLike]
+    make: Callable[[int, frozenset[str]], Case]
+    examples: int | None = None
+    deadline: float | None = None
+    merged: frozenset[str] = frozenset()
+    known: Known = field(default_factory=Known)
+    reduce_seconds: float = 5.0
+
+
+def derive(seed: int, index: int) -> int:
+    """The seed of case number `index`: 64 bits."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "little")
+
+
+def generate(seed: int, features: frozenset[str]) -> Case:
+    """A case of the project's generator."""
+    from wasmlab_gen import Config, SeededSource, case
+
+    return case(SeededSource(seed), features, Config())
+
+
+def generator_digest() -> str:
+    """Changes when the generator does: one seed gives the same cases for one digest."""
+    total = hashlib.sha256()
+    for package in ("wasmlab_gen", "wasmlab_ref"):
+        for item in sorted(files(package).iterdir(), key=lambda item: item.name):
+            if item.name.endswith((".tbl", ".yaml")) or (item.name.endswith(".py") and package == "wasmlab_gen"):
+                total.update(f"{item.name}\0".encode() + item.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def records(engines: Iterable[EngineLike]) -> tuple[EngineRecord, ...]:
+    """What the store says about the engines."""
+    return tuple(
+        EngineRecord(
+            engine.name,
+            plain(str(getattr(engine, "resolved", engine.name))),
+            plain(str(getattr(engine, "version", ""))),
+            tuple(sorted(engine.features)),
+        )
+        for engine in engines
+    )
+
+
+def numbers(plan: Plan, progress: Progress, take: Callable[[], int], stop: Callable[[], bool]) -> Iterator[int]:
+    """The case numbers to do, as long as there is time; `take` hands out each number once, over all processes."""
+    while not stop() and (plan.deadline is None or time.monotonic() < plan.deadline):
+        index = take()
+        if plan.examples is not None and index >= plan.examples:
+            return
+        if index not in progress:
+            yield index
+
+
+class Shard:
+    """One process's part of a campaign, with engines of its own; a context manager that starts and ends them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.batch = Batch()
+        self._engines: list[EngineLike] = []
+        self._stack = ExitStack()
+        self._hunter = Hunter(plan)
+        self._samples: Counter[str] = Counter()
+        self._started = 0.0
+
+    def __enter__(self) -> Shard:
+        try:
+            self._engines = [self._stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, indices: Iterator[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
+        """Do the cases; yields what happened every 250 ms, and at the end."""
+        self._started = committed = time.monotonic()
+        flying: deque[tuple[int, Case]] = deque()
+        for index in indices:
+            case = self.plan.make(derive(self.plan.seed, index), self.plan.features)
+            for engine in self._engines:
+                engine.submit(case, observe="rules" if index % RULES_EVERY == 0 and tells_rules(engine) else "digest")
+            flying.append((index, case))
+            if len(flying) >= WINDOW:
+                self._settle(*flying.popleft(), stop)
+                if (now := time.monotonic()) - committed >= COMMIT_SECONDS:
+                    committed = now
+                    yield self.take()
+        while flying:
+            self._settle(*flying.popleft(), stop)
+        yield self.take()
+
+    def take(self) -> Batch:
+        """What happened since the last time; the shard goes on with an empty batch."""
+        now = time.monotonic()
+        batch, self.batch = self.batch, Batch()
+        batch.seconds, self._started = now - self._started, now
+        return batch
+
+    def _settle(self, index: int, case: Case, stop: Callable[[], bool]) -> None:
+        """Take the engines' answers to the oldest case in flight, and judge them."""
+        answers = {engine.name: engine.collect() for engine in self._engines}
+        self._count(index, case, answers)
+        verdict = verdict_of(case, answers, self.plan.merged)
+        if verdict.diverges:
+            verdict = self._hunter.examine(index, case, verdict, self.batch, stop)
+        if verdict.kind == "inconclusive":
+            reason = plain(verdict.reason, 80)
+            self.batch.inconclusive[reason] += 1
+            if self._samples[reason] < SAMPLES_EACH:
+                self._samples[reason] += 1
+                self.batch.samples.append(Sample(reason, index, case, kept(answers)))
+        self.batch.counters[verdict.kind] += 1
+        self.batch.counters["cases"] += 1
+        self.batch.done.append(index)
+
+    def _count(self, index: int, case: Case, answers: dict[str, Any]) -> None:
+        counters = self.batch.counters
+        outcomes = [answer.outcomes for answer in answers.values()]
+        observed = any(isinstance(step, Read) for step in case.steps)
+        for at, step in enumerate(case.steps):
+            if isinstance(step, Invoke):
+                counters["calls"] += 1
+                ends = [found[at] for found in outcomes if at < len(found)]
+                seen = observed or any(end.values or end.kind != "returned" for end in ends)
+                if seen and len(ends) == len(outcomes) and all(end.kind in ENDED for end in ends):
+                    counters["complete calls"] += 1
+        for name, answer in answers.items():
+            for kind in {outcome.kind for outcome in answer.outcomes} - ENDED:
+                counters[f"{name}: {kind}"] += 1
+            if rules := getattr(answer, "rules", ()):
+                self.batch.rules.update(set(rules))
+        if index % RULES_EVERY == 0:
+            self.batch.instructions.update(set(opcodes(case)))
+
+
+def tells_rules(engine: EngineLike) -> bool:
+    """Can the engine say which rules of the standard a case used?"""
+    return bool(getattr(engine, "tells_rules", engine.name.partition("@")[0].partition("/")[0] == "ref"))
+
+
+def verdict_of(case: Case, answers: dict[str, Any], merged: frozenset[str]) -> Verdict:
+    """The oracle's verdict; whether NaNs are open is found out only where something differs."""
+    verdict = judge(case, answers, Rules(merged))
+    if verdict.diverges and has_open_nans(case):
+        verdict = judge(case, answers, Rules(merged, open_nans=True))
+    return verdict
+
+
+def kept(answers: dict[str, Any]) -> Answers:
+    """Answers as the store keeps them."""
+    return {name: (tuple(answer.outcomes), tuple(answer.trace)) for name, answer in answers.items()}
+
+
+class Hunter:
+    """Confirms divergences in fresh processes, reduces and signs them."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
+        self._met: Counter[str] = Counter()
+
+    def examine(
+        self, index: int, case: Case, verdict: Verdict, batch: Batch, stop: Callable[[], bool] = lambda: False
+    ) -> Verdict:
+        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end."""
+        key = str(key_of(verdict))
+        self._met[key] += 1
+        if alike := self._alike(key, case):
+            batch.again[alike] += 1
+            return verdict
+        with ExitStack() as stack:
+            engines = [stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+            again = compare(engines, case, self.plan.merged)[0]
+            if not again.diverges:
+                return Verdict("inconclusive", "not reproduced in fresh processes")
+            found = self._reduce(index, case, again, engines, stop)
+        self._signatures[key][found[0].id] = found[1]
+        batch.divergences.append(found[0])
+        return again
+
+    def _alike(self, key: str, case: Case) -> str:
+        """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks."""
+        met = self._met[key]
+        if met <= REDUCED_FIRST or met & (met - 1) == 0:
+            return ""
+        present = frozenset(opcodes(case))
+        return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
+
+    def _reduce(
+        self, index: int, case: Case, verdict: Verdict, engines: Sequence[EngineLike], stop: Callable[[], bool]
+    ) -> tuple[Divergence, Signature]:
+        divergence, signature = shrink(case, verdict, engines, self.plan.merged, Budget(self.plan.reduce_seconds, stop))
+        known = self.plan.known.reason(signature, engines)
+        return Divergence(index=index, known=known, **divergence), signature
+
+
+def compare(engines: Sequence[EngineLike], case: Case, merged: frozenset[str]) -> tuple[Verdict, dict[str, Answer]]:
+    """Run a case on every engine, at once, and judge it."""
+    for engine in engines:
+        engine.submit(case)
+    answers = {engine.name: engine.collect() for engine in engines}
+    return verdict_of(case, answers, merged), answers
+
+
+def shrink(
+    case: Case, verdict: Verdict, engines: Sequence[EngineLike], merged: frozenset[str], budget: Budget
+) -> tuple[dict[str, Any], Signature]:
+    """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature."""
+    key, started = key_of(verdict), time.monotonic()
+
+    def same(candidate: Case) -> bool:
+        found = compare(engines, candidate, merged)[0]
+        return found.diverges and key_of(found) == key
+
+    reduced = reduce(case, verdict.step, same, engines[0], budget)
+    final, answers = compare(engines, reduced, merged)
+    if not final.diverges:
+        reduced, final = case, verdict
+        answers = {name: _One(outcome) for name, outcome in verdict.outcomes.items()}
+    signature = signature_of(reduced, final)
+    fields = {
+        "id": signature.id, "signature": plain(str(signature)), "groups": final.groups, "stage": final.stage,
+        "sentence": plain(final.reason), "case": case, "reduced": reduced, "step": final.step,
+        "answers": kept(answers), "size": size(reduced), "seconds": time.monotonic() - started,
+    }  # fmt: skip
+    return fields, signature
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """The only outcome left of a divergence that came and went."""
+
+    outcome: Any
+    trace: tuple[str, ...] = ()
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        return (self.outcome,)

@@ -1,0 +1,139 @@
+"""What a campaign records: plain data, shared by campaign, store and reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from wasmlab_ref.case import Case, Outcome
+
+Answers = dict[str, tuple[tuple[Outcome, ...], tuple[str, ...]]]
+"""By engine: an outcome for each step, and the trace of host calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """An engine of a campaign: as it was named, and what the name resolved to."""
+
+    name: str
+    resolved: str
+    version: str
+    features: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dictionary."""
+        return {
+            "name": self.name, "resolved": self.resolved, "version": self.version, "features": list(self.features),
+        }  # fmt: skip
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> EngineRecord:
+        """The inverse of `to_json`."""
+        return EngineRecord(data["name"], data["resolved"], data["version"], tuple(data["features"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What identifies a campaign: resuming needs the same one."""
+
+    engines: tuple[EngineRecord, ...]
+    features: tuple[str, ...]
+    seed: int
+    generator: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The engines' names, in order."""
+        return tuple(engine.name for engine in self.engines)
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """A divergence, reduced.  `reduced` is valid and still diverges at step `step`; `answers` are to it."""
+
+    id: str
+    signature: str
+    groups: tuple[tuple[str, ...], ...]
+    stage: str
+    sentence: str
+    index: int
+    case: Case
+    reduced: Case
+    step: int | None
+    answers: Answers
+    size: int
+    seconds: float
+    known: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A case kept because it was inconclusive for `reason`, or did not diverge again ("not reproduced")."""
+
+    reason: str
+    index: int
+    case: Case
+    answers: Answers
+
+
+@dataclass(slots=True)
+class Batch:
+    """What happened since the last batch; adds up."""
+
+    done: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    counters: Counter[str] = field(default_factory=Counter)
+    inconclusive: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    instructions: Counter[str] = field(default_factory=Counter)
+    divergences: list[Divergence] = field(default_factory=list)
+    again: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Progress:
+    """Which case numbers are done: all below `low`, and those of `above`."""
+
+    low: int = 0
+    above: set[int] = field(default_factory=set)
+
+    def add(self, indices: Iterable[int]) -> None:
+        """Mark as done."""
+        self.above.update(i for i in indices if i >= self.low)
+        while self.low in self.above:
+            self.above.remove(self.low)
+            self.low += 1
+
+    def __contains__(self, index: int) -> bool:
+        return index < self.low or index in self.above
+
+
+@dataclass(slots=True)
+class Run:
+    """All that a store holds, as reports read it."""
+
+    folder: str
+    campaign: Campaign
+    started: float
+    seconds: float
+    counters: Counter[str]
+    inconclusive: Counter[str]
+    rules: Counter[str]
+    instructions: Counter[str]
+    divergences: list[Divergence]
+    samples: list[Sample]
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def cases(self) -> int:
+        """Number of cases that every engine answered."""
+        return self.counters["cases"]
+
+    @property
+    def complete(self) -> float:
+        """Share of calls that ran to an end which the standard foresees, of all calls made; 1.0 for none."""
+        return self.counters["complete calls"] / (self.counters["calls"] or 1) if self.counters["calls"] else 1.0

@@ -1,0 +1,255 @@
+"""The oracle: what several engines said to one case, folded into a verdict.
+
+Two outcomes *diverge* only if no behaviour that the standard allows explains both.  So bits are compared as texts,
+traps by meaning, rejections by stage; and where an engine ran out of something (stack, fuel, time, support), nothing
+can be said any more: it leaves the comparison, and its case is *inconclusive* unless the others diverge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wasmlab_ref.case import Case, Instantiate, Outcome, Step, parse_value
+from wasmlab_ref.decode import decode
+from wasmlab_ref.isa import INSTRUCTIONS
+from wasmlab_ref.outcome import Malformed
+
+SILENT = frozenset({"exhausted", "timed out", "unsupported"})
+"""Outcomes after which nothing can be said about an engine's state."""
+
+BROKEN = frozenset({"crashed", "unparsed"})
+"""Outcomes that are a finding whatever the others did."""
+
+REJECTED = frozenset({"malformed", "invalid", "unlinkable"})
+
+NAN_CHOOSING = frozenset(
+    row.mnemonic
+    for row in INSTRUCTIONS
+    if re.fullmatch(
+        r"f(32|64|32x4|64x2)\.(relaxed_)?"
+        r"(add|sub|mul|div|sqrt|min|max|ceil|floor|trunc|nearest|madd|nmadd|demote\w+|promote\w+)",
+        row.mnemonic,
+    )
+)
+"""Instructions whose NaN results the standard leaves open (numerics, "NaN Propagation")."""
+
+
+class Answer(Protocol):
+    """What an engine said to a case (`wasmlab_adapters.engine.CaseResult` is one)."""
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """One for each step."""
+
+    @property
+    def trace(self) -> Sequence[str]:
+        """The host calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`kind` is "agree", "diverge" or "inconclusive"; `reason` a sentence, or what ran out.
+
+    `step` is the index of the step where it was decided (None: after the last), `stage` what that step does
+    ("instantiate", "register", "invoke", "read"; "trace" for the host calls), `groups` the partition of the engines
+    there, in the order of the engines, and `outcomes` what each of them answered.
+    """
+
+    kind: str
+    reason: str = ""
+    step: int | None = None
+    stage: str = ""
+    groups: tuple[tuple[str, ...], ...] = ()
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+    @property
+    def diverges(self) -> bool:
+        """Is it a finding?"""
+        return self.kind == "diverge"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the engines of a comparison allow to be told apart.
+
+    `merged` names the engines that do not distinguish malformed from invalid modules; `open_nans` says that the case
+    executes instructions whose NaN results the standard leaves open, so that NaNs with different bits prove nothing.
+    """
+
+    merged: frozenset[str] = frozenset()
+    open_nans: bool = False
+
+
+def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None) -> Verdict:
+    """Compare the engines' answers step by step, up to the first divergence."""
+    rules = rules or Rules()
+    live, left = list(answers), Verdict("agree")
+    dead: set[str] = set()
+    for index, step in enumerate(case.steps):
+        if step.name in dead:
+            continue
+        found = {name: _at(answers[name], index) for name in live}
+        verdict = _judge_step(found, index, step, rules)
+        if verdict.kind == "diverge":
+            return verdict
+        if verdict.kind == "inconclusive":
+            live = [name for name in live if found[name].kind not in SILENT] if "nan" not in verdict.reason else []
+            left = left if left.kind == "inconclusive" else verdict
+            if len(live) < 2:
+                # The engine that is left may still break later on; a crash needs no witness.
+                return _breaks(case, answers, live, index + 1) or left
+        if isinstance(step, Instantiate) and found[live[0]].kind != "returned":
+            dead.add(step.name)
+    return _judge_traces(live, answers) or left
+
+
+def _at(answer: Answer, index: int) -> Outcome:
+    if index < len(answer.outcomes):
+        return answer.outcomes[index]
+    return Outcome("unparsed", detail=f"{len(answer.outcomes)} outcomes, none for step {index}")
+
+
+def _judge_step(found: dict[str, Outcome], index: int, step: Step, rules: Rules) -> Verdict:
+    stage = type(step).__name__.lower()
+    speaking = {name: outcome for name, outcome in found.items() if outcome.kind not in SILENT}
+    groups = _partition(speaking, rules)
+    broken = [name for name, outcome in found.items() if outcome.kind in BROKEN]
+    if len(groups) > 1 or broken:
+        reason = _sentence(groups, found)
+        return Verdict("diverge", reason, index, stage, groups, found)
+    if len(speaking) < len(found):
+        silent = next(outcome for outcome in found.values() if outcome.kind in SILENT)
+        return Verdict("inconclusive", silence(silent), index, stage, groups, found)
+    if rules.open_nans and any(open_nan(a, b) for a in found.values() for b in found.values()):
+        return Verdict("inconclusive", "nan", index, stage, groups, found)
+    return Verdict("agree")
+
+
+def silence(outcome: Outcome) -> str:
+    """The reason to count: what ran out, but of a refusal or a time-out only that there was one."""
+    short = outcome.detail.partition(":")[0][:40]
+    return f"{outcome.kind} ({short})" if outcome.kind == "exhausted" and short else outcome.kind
+
+
+def _breaks(case: Case, answers: Mapping[str, Answer], live: Iterable[str], start: int) -> Verdict | None:
+    for name in live:
+        for index in range(start, len(case.steps)):
+            outcome = _at(answers[name], index)
+            if outcome.kind in BROKEN:
+                stage = type(case.steps[index]).__name__.lower()
+                groups, found = ((name,),), {name: outcome}
+                return Verdict("diverge", _sentence(groups, found), index, stage, groups, found)
+    return None
+
+
+def _judge_traces(live: Sequence[str], answers: Mapping[str, Answer]) -> Verdict | None:
+    traces = {name: tuple(answers[name].trace) for name in live}
+    first = traces[live[0]]
+    if all(trace == first for trace in traces.values()):
+        return None
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for name, trace in traces.items():
+        kinds.setdefault(trace, []).append(name)
+    groups = tuple(map(tuple, kinds.values()))
+    at = next(i for i in range(max(map(len, kinds)) + 1) if len({trace[i : i + 1] for trace in kinds}) > 1)
+    said = "; ".join(f"{', '.join(names)} {_call(trace, at)}" for trace, names in kinds.items())
+    outcomes = {name: Outcome("returned", trace, "host calls") for name, trace in traces.items()}
+    return Verdict("diverge", f"host call {at + 1} differs: {said}", None, "trace", groups, outcomes)
+
+
+def _call(trace: tuple[str, ...], at: int) -> str:
+    return f"made lab.log({trace[at]})" if at < len(trace) else "made none"
+
+
+def _partition(speaking: dict[str, Outcome], rules: Rules) -> tuple[tuple[str, ...], ...]:
+    groups: list[list[str]] = []
+    for name, outcome in speaking.items():
+        for group in groups:
+            if all(compatible(name, outcome, other, speaking[other], rules) for other in group):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return tuple(map(tuple, groups))
+
+
+def compatible(one: str, a: Outcome, other: str, b: Outcome, rules: Rules) -> bool:
+    """Does some behaviour that the standard allows explain both `a` on engine `one` and `b` on engine `other`?"""
+    if a.kind != b.kind:
+        stages = {a.kind, b.kind}
+        return stages == {"malformed", "invalid"} and bool({one, other} & rules.merged)
+    match a.kind:
+        case "trapped":
+            return same_trap(a.detail, b.detail)
+        case "returned":
+            return a.values == b.values or (rules.open_nans and open_nan(a, b))
+        case "threw":
+            same_tag = not a.detail or not b.detail or a.detail == b.detail
+            return same_tag and (a.values == b.values or (rules.open_nans and open_nan(a, b)))
+        case kind if kind in BROKEN:
+            return False
+    return True
+
+
+def same_trap(a: str, b: str) -> bool:
+    """Can two descriptions ("kind" or "kind|kind"; "" where an engine does not say) be of one trap?"""
+    kinds_a, kinds_b = ({kind.strip() for kind in text.split("|")} for text in (a, b))
+    return not a or not b or bool(kinds_a & kinds_b)
+
+
+def open_nan(a: Outcome, b: Outcome) -> bool:
+    """Do two outcomes differ, and only in the bits of NaNs?"""
+    if a.kind != b.kind or a.values == b.values or len(a.values) != len(b.values):
+        return False
+    return all(x == y or _both_nan(x, y) for x, y in zip(a.values, b.values, strict=True))
+
+
+_LANES = {"f32": ((32, 1),), "f64": ((64, 1),), "v128": ((32, 4), (64, 2))}
+
+
+def _both_nan(x: str, y: str) -> bool:
+    """Two floats that are NaN, or two vectors that differ in lanes that are NaN only."""
+    try:
+        (type_x, bits_x), (type_y, bits_y) = parse_value(x), parse_value(y)
+    except ValueError:
+        return False
+    if type_x != type_y:
+        return False
+    for width, count in _LANES.get(type_x, ()):
+        lanes = [(bits_x >> width * i, bits_y >> width * i) for i in range(count)]
+        mask = (1 << width) - 1
+        if all(a & mask == b & mask or (is_nan(a & mask, width) and is_nan(b & mask, width)) for a, b in lanes):
+            return True
+    return False
+
+
+def is_nan(bits: int, width: int) -> bool:
+    """Are `bits` a NaN of that width?"""
+    mantissa = 23 if width == 32 else 52
+    exponent = (1 << (width - 1 - mantissa)) - 1
+    return bits >> mantissa & exponent == exponent and bits & ((1 << mantissa) - 1) != 0
+
+
+def has_open_nans(case: Case) -> bool:
+    """Does `case` contain an instruction whose NaN results the standard leaves open?"""
+    for data in case.modules:
+        try:
+            module = decode(data)
+        except Malformed:
+            continue
+        if any(step.op.mnemonic in NAN_CHOOSING for func in module.funcs for step in func.body):
+            return True
+    return False
+
+
+def _sentence(groups: tuple[tuple[str, ...], ...], found: Mapping[str, Outcome]) -> str:
+    return "; ".join(f"{', '.join(group)} {describe(found[group[0]])}" for group in groups)
+
+
+def describe(outcome: Outcome) -> str:
+    """An outcome as the end of a sentence: "returned i32:2a", "trapped (unreachable)"."""
+    text = str(outcome) if outcome.kind != "returned" or outcome.values else "returned nothing"
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -1,0 +1,330 @@
+"""Structural reduction: the smallest case that still shows the same thing.
+
+Passes are functions that yield smaller versions of a case; the reducer encodes them, has them validated, asks whether
+they still show it, and goes on from the first that does.  Every step on the way is a valid case.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Step
+from wasmlab_ref.decode import decode
+from wasmlab_ref.encode import encode
+from wasmlab_ref.outcome import Malformed, Rejected
+from wasmlab_ref.syntax import Active, Func, Module
+from wasmlab_ref.validate import validate
+
+from . import edits
+from .isolate import isolated
+from .renumber import without_unused
+from .stacks import Context
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Budget:
+    """When to stop: seconds from the first question on, questions asked, or `stop()`."""
+
+    seconds: float = 5.0
+    stop: Callable[[], bool] = lambda: False
+    runs: int = 5000
+    asked: int = 0
+    _deadline: float = field(default=0.0, repr=False)
+
+    def spent(self) -> bool:
+        """Is it used up?"""
+        self._deadline = self._deadline or time.monotonic() + self.seconds
+        return self.asked >= self.runs or time.monotonic() >= self._deadline or self.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A case with its modules decoded."""
+
+    modules: tuple[Module, ...]
+    steps: tuple[Step, ...]
+
+    def with_module(self, at: int, module: Module) -> Parts:
+        """The same with another module."""
+        return Parts((*self.modules[:at], module, *self.modules[at + 1 :]), self.steps)
+
+    def with_steps(self, steps: tuple[Step, ...]) -> Parts:
+        """The same with other steps."""
+        return Parts(self.modules, steps)
+
+    def with_func(self, at: int, index: int, func: Func) -> Parts:
+        """The same with another function `index` (imports not counted) in module `at`."""
+        module = self.modules[at]
+        return self.with_module(at, replace(module, funcs=(*module.funcs[:index], func, *module.funcs[index + 1 :])))
+
+
+Pass = Callable[[Parts], Iterator[Parts]]
+
+
+def reduce(
+    case: Case, step: int | None, same: Callable[[Case], bool], observer: Any, budget: Budget | None = None
+) -> Case:
+    """The smallest version of `case` found for which `same` holds; `case` itself if it never does.
+
+    `step` is the index of the last step that matters (None: all do), `observer` an engine that is asked for the
+    values of intermediate results.
+    """
+    return Reducer(case, same, observer, budget or Budget()).reduce(step)
+
+
+class Reducer:
+    """The state of one reduction."""
+
+    def __init__(self, case: Case, same: Callable[[Case], bool], observer: Any, budget: Budget) -> None:
+        self.best, self.same, self.observer, self.budget = case, same, observer, budget
+        self._seen: set[tuple[Any, ...]] = set()
+        self._valid: dict[bytes, bool] = {}
+        try:
+            self.parts: Parts | None = Parts(tuple(decode(m) for m in case.modules), case.steps)
+        except Malformed:
+            self.parts = None
+        self._must_be_valid = self.parts is not None and all(map(self._is_valid, self.parts.modules, case.modules))
+
+    def reduce(self, step: int | None) -> Case:
+        """Run the passes until none helps."""
+        if self.parts is None:
+            self._bytes_only(step)
+            return self.best
+        if step is not None and step + 1 < len(self.parts.steps):
+            self.accept(Parts(self.parts.modules, self.parts.steps[: step + 1]))
+        self._list(_steps, _with_steps)
+        self._first(lambda parts: isolated(parts, self))
+        self._list(_bodies, _with_bodies)
+        while not self.budget.spent():
+            before = self.measure(self.parts)
+            self._list(_steps, _with_steps)
+            self._list(_items, _with_items)
+            for passed in PASSES:
+                self._first(passed)
+            if self.measure(self.parts) >= before:
+                break
+        return self.best
+
+    # Trying
+
+    def accept(self, candidate: Parts) -> bool:
+        """Go on from `candidate`, if it is smaller, valid and still shows the same."""
+        if self.budget.spent() or (self.parts is not None and self.measure(candidate) >= self.measure(self.parts)):
+            return False
+        case = self.case(candidate)
+        if case is None or (case.modules, case.steps) in self._seen:
+            return False
+        self._seen.add((case.modules, case.steps))
+        self.budget.asked += 1
+        if not self.same(case):
+            return False
+        self.parts, self.best = candidate, case
+        return True
+
+    def case(self, candidate: Parts) -> Case | None:
+        """The case that `candidate` encodes to; None if a module of it is not valid."""
+        try:
+            modules = tuple(encode(module) for module in candidate.modules)
+        except (TypeError, ValueError, IndexError, KeyError):
+            return None
+        if self._must_be_valid and not all(map(self._is_valid, candidate.modules, modules)):
+            return None
+        return Case(modules, candidate.steps, self.best.origin)
+
+    def _is_valid(self, module: Module, data: bytes) -> bool:
+        if data not in self._valid:
+            try:
+                validate(module)
+                self._valid[data] = True
+            except Rejected:
+                self._valid[data] = False
+        return self._valid[data]
+
+    @staticmethod
+    def measure(parts: Parts) -> tuple[int, ...]:
+        """What reduction makes smaller, the most important first."""
+        modules = parts.modules
+        weight = sum(
+            4 * sum(map(len, (m.imports, m.funcs, m.exports, m.tables, m.memories, m.tags, m.globals)))
+            + sum(len(d.init) + 2 for d in m.datas)
+            + sum(len(e.init) + 2 for e in m.elems)
+            + sum(len(g.subtypes) for g in m.types)
+            + sum(n for f in m.funcs for n, _ in f.locals)
+            + len(m.customs)
+            + (m.start is not None)
+            for m in modules
+        )
+        bits = sum(_bits(s.args) for m in modules for f in m.funcs for s in f.body)
+        args = sum(_bits([a.partition(":")[2] for a in s.args]) for s in parts.steps if isinstance(s, Invoke))
+        calls = sum(s.repeat for s in parts.steps if isinstance(s, Invoke))
+        return (sum(map(edits.cost, modules)), len(modules) + len(parts.steps), weight, calls + bits + args)
+
+    # Strategies
+
+    def _first(self, passed: Pass) -> None:
+        """Take the first candidate that holds, and begin again, until none does."""
+        while self.parts is not None and not self.budget.spent():
+            if not any(self.accept(candidate) for candidate in passed(self.parts)):
+                return
+
+    def _list(self, items: Callable[[Parts], Sequence[T]], without: Callable[[Parts, Sequence[T]], Parts]) -> None:
+        """Drop chunks of a list, halving their size: delta debugging."""
+        if self.parts is None:
+            return
+        size = len(items(self.parts))
+        while size and not self.budget.spent():
+            at = 0
+            while at < len(found := items(self.parts)):
+                if not self._drop(without, found[at : at + size]):
+                    at += size
+            size = min(size // 2, len(found))
+
+    def _drop(self, without: Callable[[Parts, Sequence[T]], Parts], dropped: Sequence[T]) -> bool:
+        try:
+            return self.parts is not None and self.accept(without(self.parts, dropped))
+        except KeyError:
+            return False
+
+    def _bytes_only(self, step: int | None) -> None:
+        """Fewer steps of a case with a module that cannot be decoded."""
+        steps = self.best.steps if step is None else self.best.steps[: step + 1]
+        for at in range(len(steps) - 1, -1, -1):
+            candidate = Case(self.best.modules, (*steps[:at], *steps[at + 1 :]), self.best.origin)
+            if not self.budget.spent() and self.same(candidate):
+                self.best, steps = candidate, candidate.steps
+
+
+def _bits(values: Iterable[Any]) -> int:
+    texts = (f"{v:x}" if isinstance(v, int) else v if isinstance(v, str) else "0" for v in values)
+    return sum(len(text) for text in texts if text != "0")
+
+
+# Lists whose items can be dropped
+
+
+def _steps(parts: Parts) -> list[int]:
+    return list(range(len(parts.steps)))
+
+
+def _with_steps(parts: Parts, dropped: Sequence[int]) -> Parts:
+    gone = set(dropped)
+    return _without_modules(Parts(parts.modules, tuple(s for i, s in enumerate(parts.steps) if i not in gone)))
+
+
+def _without_modules(parts: Parts) -> Parts:
+    """Without the modules that no step instantiates."""
+    used = sorted({s.module for s in parts.steps if isinstance(s, Instantiate)})
+    place = {old: new for new, old in enumerate(used)}
+    steps = tuple(replace(s, module=place[s.module]) if isinstance(s, Instantiate) else s for s in parts.steps)
+    return Parts(tuple(parts.modules[i] for i in used), steps)
+
+
+def _bodies(parts: Parts) -> list[tuple[int, int]]:
+    return [
+        (at, i)
+        for at, module in enumerate(parts.modules)
+        for i, func in enumerate(module.funcs)
+        if func.body not in ((), (edits.UNREACHABLE,))
+    ]
+
+
+def _with_bodies(parts: Parts, dropped: Sequence[tuple[int, int]]) -> Parts:
+    gone = set(dropped)
+    modules = []
+    for at, module in enumerate(parts.modules):
+        context = Context(module)
+        funcs = tuple(
+            next(edits.stubs(context, f), f) if (at, i) in gone else f for i, f in enumerate(module.funcs)
+        )
+        modules.append(replace(module, funcs=funcs))
+    return Parts(tuple(modules), parts.steps)
+
+
+Item = tuple[int, str, Any]
+
+
+def _items(parts: Parts) -> list[Item]:
+    """What can go from a module together with all that only it needs."""
+    mentioned = {step.export for step in parts.steps if isinstance(step, Invoke | Read)}
+    wanted = {item.name for module in parts.modules for item in module.imports}
+    found: list[Item] = []
+    for at, m in enumerate(parts.modules):
+        found += [(at, "customs", i) for i in range(len(m.customs))]
+        found += [(at, "start", 0)] if m.start is not None else []
+        found += [(at, "datas", i) for i, d in enumerate(m.datas) if isinstance(d.mode, Active)]
+        found += [(at, "elems", i) for i, e in enumerate(m.elems) if isinstance(e.mode, Active)]
+        found += [(at, "exports", i) for i, e in enumerate(m.exports) if e.name not in mentioned | wanted]
+        found += [(at, "unused", 0)]
+    return found
+
+
+def _with_items(parts: Parts, dropped: Sequence[Item]) -> Parts:
+    modules = []
+    for at, module in enumerate(parts.modules):
+        gone = {(what, i) for where, what, i in dropped if where == at}
+        if gone:
+            changes: dict[str, Any] = {
+                what: tuple(x for i, x in enumerate(getattr(module, what)) if (what, i) not in gone)
+                for what in ("customs", "exports")
+            }
+            changes |= {
+                what: tuple(
+                    replace(x, mode="passive") if (what, i) in gone else x for i, x in enumerate(getattr(module, what))
+                )
+                for what in ("datas", "elems")
+            }
+            changes["start"] = None if ("start", 0) in gone else module.start
+            module = without_unused(replace(module, **changes))
+        modules.append(module)
+    return Parts(tuple(modules), parts.steps)
+
+
+# Passes
+
+
+def _each(parts: Parts, versions: Callable[[Context, Func], Iterable[Func]]) -> Iterator[Parts]:
+    for at, module in enumerate(parts.modules):
+        context = Context(module)
+        for index, func in sorted(enumerate(module.funcs), key=lambda pair: -len(pair[1].body)):
+            for changed in versions(context, func):
+                yield parts.with_func(at, index, changed)
+
+
+def smaller_bodies(parts: Parts) -> Iterator[Parts]:
+    """Functions without a body, then with smaller ones."""
+    yield from _each(parts, edits.stubs)
+    yield from _each(parts, edits.edited)
+
+
+def fewer_locals(parts: Parts) -> Iterator[Parts]:
+    """Functions without their unused locals."""
+    yield from _each(parts, lambda context, func: [edits.without_locals(context, func)])
+
+
+def simpler_constants(parts: Parts) -> Iterator[Parts]:
+    """Simpler constants, in bodies and among the arguments."""
+    yield from _each(parts, lambda context, func: edits.simplified(func))
+    for at, step in enumerate(parts.steps):
+        if isinstance(step, Invoke):
+            for i, arg in enumerate(step.args):
+                type_, _, bits = arg.partition(":")
+                for simple in edits.SIMPLE.get(type_, ()):
+                    if f"{simple:x}" == bits:
+                        break
+                    args = (*step.args[:i], f"{type_}:{simple:x}", *step.args[i + 1 :])
+                    yield Parts(parts.modules, (*parts.steps[:at], replace(step, args=args), *parts.steps[at + 1 :]))
+
+
+def single_call(parts: Parts) -> Iterator[Parts]:
+    """Calls made once where they were repeated."""
+    for at, step in enumerate(parts.steps):
+        if isinstance(step, Invoke) and step.repeat > 1:
+            yield Parts(parts.modules, (*parts.steps[:at], replace(step, repeat=1), *parts.steps[at + 1 :]))
+
+
+PASSES: tuple[Pass, ...] = (smaller_bodies, fewer_locals, simpler_constants, single_call)

@@ -1,0 +1,126 @@
+"""Key and signature of a divergence: what stays the same while a case shrinks, and what two reports have in common."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wasmlab_ref.case import WIDTHS, Case, Outcome, parse_value
+from wasmlab_ref.decode import decode
+from wasmlab_ref.outcome import Malformed
+from wasmlab_ref.syntax import Active, Expr, Module
+
+from .oracle import Verdict, is_nan
+
+NOISE = frozenset({"end", "else", "nop", "drop", "local.get", "local.set", "local.tee", "block", "unreachable"})
+"""Instructions that a signature leaves out, as long as others remain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What reduction keeps: who differs from whom, in which kinds of outcome, at which kind of step."""
+
+    groups: tuple[tuple[str, ...], ...]
+    kinds: tuple[str, ...]
+    stage: str
+
+    def __str__(self) -> str:
+        sides = (f"{','.join(group)} {kind}" for group, kind in zip(self.groups, self.kinds, strict=True))
+        return f"{' / '.join(sides)} at {self.stage}"
+
+
+def key_of(verdict: Verdict) -> Key:
+    """The key of a verdict that diverges."""
+    return Key(verdict.groups, tuple(_kind(verdict.outcomes[group[0]]) for group in verdict.groups), verdict.stage)
+
+
+def _kind(outcome: Outcome) -> str:
+    return f"{outcome.kind} {outcome.detail}" if outcome.kind == "trapped" and outcome.detail else outcome.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What makes two reduced divergences the same one: key, opcodes and the class of the values that differ."""
+
+    key: Key
+    opcodes: tuple[str, ...]
+    values: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {' '.join(self.opcodes) or '(no instructions)'}{f' [{self.values}]' if self.values else ''}"
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits, the same on every machine."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:12]
+
+
+def signature_of(case: Case, verdict: Verdict) -> Signature:
+    """The signature of a reduced case and its verdict."""
+    found = frozenset(opcodes(case))
+    telling = {name for name in found if name not in NOISE and not name.endswith(".const")}
+    return Signature(key_of(verdict), tuple(sorted(telling or found - {"end", "else"})), value_class(verdict))
+
+
+def value_class(verdict: Verdict) -> str:
+    """How the first values that differ do: "f32 nan/number", "i64", "ref.null/ref.i31" …; "" if none do."""
+    sides = [verdict.outcomes[group[0]].values for group in verdict.groups]
+    for values in zip(*sides, strict=False):
+        if len(set(values)) > 1:
+            types, classes = zip(*map(_class, values), strict=True)
+            kinds = "/".join(sorted(set(classes)))
+            return f"{'/'.join(sorted(set(types)))} {kinds}".strip()
+    return "count" if len(set(map(len, sides))) > 1 and {o.kind for o in verdict.outcomes.values()} == {"returned"} else ""
+
+
+def _class(text: str) -> tuple[str, str]:
+    try:
+        type_, bits = parse_value(text)
+    except ValueError:
+        return text.partition(":")[0][:20], ""
+    if type_ not in ("f32", "f64"):
+        return type_, ""
+    width = WIDTHS[type_]
+    magnitude = bits & ~(1 << (width - 1))
+    return type_, "nan" if is_nan(bits, width) else "zero" if magnitude == 0 else "number"
+
+
+def opcodes(case: Case) -> Iterable[str]:
+    """The mnemonics of all instructions of a case, in order, initialisers included."""
+    for data in case.modules:
+        try:
+            module = decode(data)
+        except Malformed:
+            continue
+        for expr in expressions(module):
+            for step in expr:
+                yield step.op.mnemonic
+
+
+def expressions(module: Module) -> Iterable[Expr]:
+    """All expressions of a module: bodies, initialisers, offsets."""
+    for func in module.funcs:
+        yield func.body
+    for glob in module.globals:
+        yield glob.init
+    for table in module.tables:
+        if table.init is not None:
+            yield table.init
+    for segment in (*module.elems, *module.datas):
+        if isinstance(segment.mode, Active):
+            yield segment.mode.offset
+    for elem in module.elems:
+        yield from elem.init
+
+
+def size(case: Case) -> int:
+    """The size of a reduced case: all instructions of all bodies, `end` and `else` not counted."""
+    count = 0
+    for data in case.modules:
+        try:
+            module = decode(data)
+        except Malformed:
+            continue
+        count += sum(step.op.mnemonic not in ("end", "else") for func in module.funcs for step in func.body)
+    return count
