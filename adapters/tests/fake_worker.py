@@ -19,6 +19,13 @@ def say(text: str) -> None:
         data = data[os.write(OUT, data) :]
 
 
+def answer(id_: int, outcomes: str, more: str = "") -> None:
+    say(f'{{"id": {id_}, "outcomes": [{outcomes}]{more}}}\n')
+
+
+RETURNED = '{"kind": "returned"}'
+
+
 def misbehave(do: str, request: dict[str, Any]) -> None:
     if do.startswith("signal "):
         signal.raise_signal(signal.Signals[do.split()[1]])
@@ -35,24 +42,24 @@ def misbehave(do: str, request: dict[str, Any]) -> None:
             say("x" * 65536)
     elif do == "flood lines":
         while True:
-            say('{"started": %d}\n' % request["id"] * 1000)
+            say(f'{{"started": {request["id"]}}}\n' * 1000)
     elif do == "flood err":
         while True:
             os.write(2, b"e" * 65536)
     elif do == "garbage":
         say("\x00\x1b[2J garbage\n")
     elif do == "surrogate":
-        say('{"id": %d, "outcomes": [{"kind": "trapped", "detail": "\\ud800"}]}\n' % request["id"])
+        answer(request["id"], '{"kind": "trapped", "detail": "\\ud800"}')
     elif do == "bytes":
         os.write(OUT, b'{"id": "\xff"}\n')
     elif do == "deep":
         say("[" * 100_000 + "\n")
     elif do == "wrong id":
-        say('{"id": %d, "outcomes": [{"kind": "returned"}]}\n' % (request["id"] + 1))
+        answer(request["id"] + 1, RETURNED)
     elif do == "too many":
-        say('{"id": %d, "outcomes": [{"kind": "returned"}, {"kind": "returned"}]}\n' % request["id"])
+        answer(request["id"], f"{RETURNED}, {RETURNED}")
     elif do == "half":
-        say('{"id": %d, "outc' % request["id"])
+        say(f'{{"id": {request["id"]}, "outc')
         os._exit(0)
     elif do == "grandchild":
         if os.fork() == 0:
@@ -90,10 +97,10 @@ def main() -> None:
             time.sleep(1000)
         if first == "unmarked exit":
             os._exit(4)
-        say('{"started": %d}\n' % request["id"])
+        say(f'{{"started": {request["id"]}}}\n')
         misbehave(first, request)
         if first == "big":
-            say('{"id": %d, "outcomes": [{"kind": "returned"}], "pad": "%s"}\n' % (request["id"], "x" * (20 << 20)))
+            answer(request["id"], RETURNED, f', "pad": "{"x" * (20 << 20)}"')
             continue
         if first == "slow":
             time.sleep(0.2)
@@ -102,8 +109,8 @@ def main() -> None:
         if session:
             stores[session] = stores.get(session, 0) + 1
             detail = str(stores[session])
-        outcomes = [{"kind": "returned", "detail": detail} for _ in request["steps"]]
-        say('{"id": %d, "outcomes": %s}\n' % (request["id"], json.dumps(outcomes)))
+        outcome = f'{{"kind": "returned", "detail": "{detail}"}}'
+        answer(request["id"], ", ".join([outcome] * len(request["steps"])))
         if first == "exit after":
             os._exit(0)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from wasmlab_adapters import runner, strays
 from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.runner import Worker

@@ -11,5 +11,9 @@ class EngineUnavailable(Exception):
         self.hint = hint
 
 
+class NotInstalled(EngineUnavailable):
+    """An engine whose package could be installed, which was not asked for."""
+
+
 class EngineNameError(ValueError):
     """A text that names no engine, with near names where there are any (wrong usage: the command line ends with 2)."""

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
 from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable

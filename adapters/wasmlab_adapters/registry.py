@@ -7,6 +7,7 @@ What starts with `./`, `/` or `cmd:` is a program that speaks docs/protocol.md, 
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -15,13 +16,15 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
+import wasmlab_matrices
 import wasmlab_ref
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
 from wasmlab_ref.outcome import trap_kinds
 
-from .errors import EngineNameError, EngineUnavailable
+from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import find_installed, install
 from .runner import Loop, Worker
 
@@ -144,8 +147,8 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     for flag in flags:
         if flag not in row.flags:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
-    version, paths = _package(parsed, row, fetch)
-    argv, env = _command(row, variant, paths)
+    version, package = _package(parsed, row, fetch)
+    argv, env = _command(row, variant, package)
     resolved = EngineName(parsed.engine, version if row.package else "", variant_name, parsed.flags)
     return Target(
         name=str(parsed),
@@ -194,42 +197,41 @@ def _module_present(module: str) -> bool:
         return False
 
 
-def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, list[Path]]:
-    """Version and import paths of the engine's package."""
+def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path | None]:
+    """Version and folder of the engine's package, if it has one."""
     if row.package is None:
         if name.version:
             raise EngineNameError(f"{name.engine} is part of the lab and has no versions to choose from")
-        return wasmlab_version(), []
+        return wasmlab_version(), None
     version = name.version or row.package.version
     if fetch:
-        return version, [install(row.package, version)]
+        return version, install(row.package, version)
     folder = find_installed(row.package, version)
     if folder is None:
-        raise EngineUnavailable(
+        raise NotInstalled(
             f"{name.engine} {version} is not installed", f"wasmlab engines install {name.engine}@{version}"
         )
-    return version, [folder]
+    return version, folder
 
 
 def wasmlab_version() -> str:
     """The version of the lab's own engines: the lab's."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
-        return version("wasmlab")
-    except PackageNotFoundError:  # a checkout that is not installed
+        return importlib.metadata.version("wasmlab")
+    except importlib.metadata.PackageNotFoundError:  # a checkout that is not installed
         return "checkout"
 
 
-def _command(row: EngineRow, variant: Variant | None, paths: list[Path]) -> tuple[list[str], dict[str, str]]:
-    """The worker's command and environment: the running Python, with nothing on its path but what the worker needs."""
+def _command(row: EngineRow, variant: Variant | None, package: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The worker's command and environment: the running Python, with nothing on its path but the lab."""
     module = (variant.module if variant else "") or row.module
-    if module and not _module_present(module):
-        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
+    arguments = [argument.replace("{package}", str(package or "")) for argument in row.arguments]
     here = Path(__file__).resolve().parent
-    # -P: neither the working directory nor the worker's folder may stand in for a package.
-    command = ["-m", module] if module else [str(here / row.file)]
-    if module:
-        paths = [*paths, here.parent, Path(wasmlab_ref.__path__[0]).resolve().parent]
-    unique = dict.fromkeys(map(str, paths))
-    return [sys.executable, "-P", *command], {"PYTHONPATH": os.pathsep.join(unique)}
+    # -P: neither the working directory nor the worker's own folder may stand in for a package.
+    if not module:
+        return [sys.executable, "-P", str(here / row.file), *arguments], {}
+    if not _module_present(module):
+        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
+    packages = [here, Path(str(files(wasmlab_ref))), Path(str(files(wasmlab_matrices)))]
+    roots = dict.fromkeys(str(package.resolve().parent) for package in packages)
+    return [sys.executable, "-P", "-m", module, *arguments], {"PYTHONPATH": os.pathsep.join(roots)}

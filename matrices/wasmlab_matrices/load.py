@@ -86,6 +86,8 @@ class EngineRow:
     """The worker, a module of the lab (`python -m`)."""
     file: str = ""
     """The worker, a single file beside the adapters that needs nothing else of the lab."""
+    arguments: tuple[str, ...] = ()
+    """What the worker is called with; "{package}" is the folder of the installed package."""
     alias: tuple[str, ...] = ()
     """Variants, fastest first: the name without a variant means the first of them that is present."""
     package: Package | None = None

@@ -1,0 +1,118 @@
+"""`wasmlab engines`: which engines there are, what they can do here, how to get them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import Missing, UsageError
+
+if TYPE_CHECKING:
+    from wasmlab_matrices.load import EngineRow
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """The adapters' errors as the command line's: a wrong name is wrong usage, an absent engine is missing."""
+    from wasmlab_adapters.errors import EngineNameError, EngineUnavailable
+    from wasmlab_matrices.schema import SchemaError
+
+    try:
+        yield
+    except EngineUnavailable as error:
+        raise Missing(str(error), error.hint) from None
+    except (EngineNameError, SchemaError) as error:
+        raise UsageError(str(error)) from None
+
+
+@click.group("engines")
+def engines() -> None:
+    """The engines that wasmlab knows, and any program that speaks its protocol.
+
+    \b
+    Example: wasmlab engines list
+    """
+
+
+@engines.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
+def list_(as_json: bool) -> None:
+    """Say which engines and variants there are, and whether they can run here.
+
+    \b
+    Example: wasmlab engines list
+    """
+    from wasmlab_matrices.load import load_engines
+
+    with engine_errors():
+        rows = [line for name, row in load_engines().items() for line in _lines(name, row)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("engine", "version", "status", "what it is", box=None, header_style="bold")
+    for row in rows:
+        table.add_row(row["engine"], row["version"], row["status"], row["about"])
+    Console().print(table)
+
+
+def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
+    from wasmlab_adapters.errors import EngineUnavailable, NotInstalled
+    from wasmlab_adapters.registry import resolve
+
+    entries = {name: row.about} | {f"{name}/{key}": variant.about for key, variant in row.variants.items()}
+    for full, about in entries.items():
+        line = {"engine": full, "version": row.package.version if row.package else "", "about": about}
+        try:
+            target = resolve(full, fetch=False)
+        except NotInstalled as error:
+            yield line | {"status": "installed on first use", "hint": error.hint}
+        except EngineUnavailable as error:
+            yield line | {"status": str(error), "hint": error.hint}
+        else:
+            status = f"ready, means {target.resolved}" if row.alias and full == name else "ready"
+            yield line | {"version": target.version, "status": status, "features": sorted(target.features)}
+
+
+@engines.command("install")
+@click.argument("names", nargs=-1, required=True)
+def install(names: tuple[str, ...]) -> None:
+    """Install engines into the cache now, instead of on first use; any released version will do.
+
+    \b
+    Example: wasmlab engines install wasmtime wasmtime@12.0.0
+    """
+    from wasmlab_adapters.registry import resolve
+
+    with engine_errors():
+        for name in names:
+            target = resolve(name)
+            click.echo(f"{name}: {target.resolved} is ready")
+
+
+@engines.command("probe")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_context
+def probe(context: click.Context, name: str, as_json: bool) -> None:
+    """Hold an engine's worker against the protocol, and find out what it supports.  Ends with 1 if it breaks a rule.
+
+    \b
+    Example: wasmlab engines probe ./my-engine
+    """
+    from wasmlab_adapters.probe import probe as run_probe
+
+    from wasmlab_adapters.registry import resolve
+
+    with engine_errors(), resolve(name).worker() as worker:
+        hello = worker.hello
+        found = run_probe(worker)
+    results = [dataclasses.asdict(result) for result in found]
+    if as_json:
+        click.echo(json.dumps({"engine": name, "hello": hello, "results": results}, indent=2))
