@@ -1,0 +1,317 @@
+"""Bridge modules: how an engine is called and observed without an API for values.
+
+A bridge stands on the host's side of a module under test.  It starts with that module's types, so a type index means
+the same in both; it imports what is to be observed; and it exports a memory and functions `() -> ()` named "0", "1" …
+Each of these works on a *record* in the memory: it takes arguments from it, calls or reads, and stores what it found as
+bits.  The worker calls functions and reads a memory, and needs no values at all.
+
+A record is
+
+    0   i32   status: 0 not entered, 1 entered (and left by a trap), 2 returned, 3 threw what no exported tag
+              matches, 4+k threw the k-th exported tag
+    16  …     arguments, then results, or in their place the payload of the exception
+              8 bytes a number, 16 a vector; a reference is an i64, its shape below and its payload above bit 32
+
+Uses of a bridge without `repeat` find their record by a cursor that moves on with each, so that all of a case's calls
+of one export share one function, and nothing is written or read in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from . import bridge_code as code
+from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layout, makeable
+from .case import WIDTHS, Outcome, parse_value, value
+from .encode import encode
+from .interface import Interface
+from .syntax import Active, Data, Export, Global, Module, instr
+from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
+
+PAGE = 1 << 16
+WITH_PAYLOAD = frozenset(("ref.extern", "ref.i31", "ref.array"))
+
+
+class Unbridgeable(ValueError):
+    """What no bridge can do: a missing export, an argument that no host can make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Calls of an exported function.
+
+    With `args` it is one call of a case.  Without them, or with `repeat`, it works on a record of its own, however
+    often it is called, and arguments may be written there before.
+    """
+
+    export: str
+    args: tuple[str, ...] | None = None
+    repeat: int = 1
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the record is always the same."""
+        return self.args is None or self.repeat > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """One look at exported globals and tables; `fixed` as for calls."""
+
+    exports: tuple[str, ...]
+    fixed: bool = False
+
+
+Use: TypeAlias = Call | Reads
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a use of a bridge left what it found: the exported function, and the address of its record."""
+
+    function: str
+    address: int
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class CallEntry:
+    """The record of a call."""
+
+    export: str
+    args: tuple[Slot, ...]
+    results: tuple[Slot, ...]
+    tags: tuple[str, ...]
+    payloads: tuple[tuple[Slot, ...], ...]
+    size: int
+
+    def arguments(self, args: Sequence[str]) -> bytes:
+        """The bytes of the record from `HEADER` on that hold these arguments; raises `Unbridgeable`."""
+        if len(args) != len(self.args):
+            raise Unbridgeable(f"{len(args)} arguments for {len(self.args)} parameters")
+        return b"".join(_stored(slot, arg) for slot, arg in zip(self.args, args, strict=True))
+
+    def outcome(self, record: bytes) -> Outcome:
+        """What a call that came back left in its record."""
+        status = int.from_bytes(record[:4], "little")
+        if status == code.RETURNED:
+            return Outcome("returned", tuple(_value(slot, record) for slot in self.results))
+        if status == code.THREW:
+            return Outcome("threw")
+        if 0 <= (tag := status - code.THREW_TAG) < len(self.tags):
+            return Outcome("threw", tuple(_value(slot, record) for slot in self.payloads[tag]), self.tags[tag])
+        return Outcome("unparsed", detail=f"the call came back, but its bridge says {status}")
+
+
+class ReadPart(NamedTuple):
+    """A global with the slot of its value, or a table with the slot of its size (its elements follow)."""
+
+    export: str
+    kind: str
+    slot: Slot
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEntry:
+    """The record of a look at some exports."""
+
+    parts: tuple[ReadPart, ...]
+    size: int
+
+    def outcomes(self, record: bytes) -> list[Outcome]:
+        """The outcome for each export."""
+        if int.from_bytes(record[:4], "little") != code.RETURNED:
+            return [Outcome("unparsed", detail="the bridge came back without a result")] * len(self.parts)
+        return [Outcome("returned", _global_or_table(part, record)) for part in self.parts]
+
+
+Entry: TypeAlias = CallEntry | ReadEntry
+
+
+def _global_or_table(part: ReadPart, record: bytes) -> tuple[str, ...]:
+    slot = part.slot
+    if part.kind == "global":
+        return (_value(slot, record),)
+    size = int.from_bytes(record[slot.offset : slot.offset + 8], "little")
+    places = (slot._replace(offset=slot.offset + 8 * (i + 1)) for i in range(min(size, TABLE_BOUND)))
+    return (value(part.address, size), *(_value(place, record) for place in places))
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """A bridge module, the imports it needs in order, and for each use its place or why it has none."""
+
+    binary: bytes
+    imports: tuple[Source, ...]
+    places: tuple[Place | str, ...]
+    size: int
+    """Up to where records reach: what to read of its memory to see them all."""
+
+
+def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
+    """The bridge for these uses, in the order in which they will take place.
+
+    It needs no feature beyond `features` and those that the module itself needs.  `catch` says whether exceptions are
+    to be caught, for which `features` must contain them.
+    """
+    return _Builder(face, features, catch and "exceptions" in features).build(uses)
+
+
+class _Builder:
+    def __init__(self, face: Interface, features: frozenset[str], catch: bool) -> None:
+        self.face, self.catch = face, catch
+        self.coder = Coder(face, features)
+        self.entries: dict[str | tuple[str, ...], Entry] = {}
+        self.functions: dict[tuple[object, int | None], tuple[Use, Place]] = {}
+        self.datas: list[Data] = []
+        self.size = 0
+
+    def build(self, uses: Sequence[Use]) -> Bridge:
+        # The cursor passes over the records of the moving uses: the fixed ones lie behind them.
+        order = sorted(range(len(uses)), key=lambda i: uses[i].fixed)
+        placed = {i: self._place(uses[i]) for i in order}
+        for _, place in self.functions.values():
+            self._import(place.entry)
+        exports = [
+            Export("memory", "memory", 0),
+            *[Export(place.function, "func", self._function(*item)) for item in self.functions.values()],
+        ]
+        module = Module(
+            types=tuple(self.coder.types),
+            imports=tuple(self.coder.imports),
+            funcs=tuple(self.coder.funcs),
+            memories=(MemType(Limits(self.size + PAGE - 1 >> 16)),),
+            globals=(Global(GlobalType("i32", True), (instr("i32.const", 0),)),),
+            exports=tuple(exports),
+            datas=tuple(self.datas),
+        )
+        places = tuple(placed[i] for i in range(len(uses)))
+        return Bridge(encode(module), tuple(self.coder.sources), places, self.size)
+
+    # Records
+
+    def _place(self, use: Use) -> Place | str:
+        key = use.export if isinstance(use, Call) else use.exports
+        try:
+            if key not in self.entries:
+                self.entries[key] = self._call_entry(key) if isinstance(key, str) else self._read_entry(key)
+            entry = self.entries[key]
+            args = b""
+            if isinstance(use, Call) and isinstance(entry, CallEntry) and use.args is not None:
+                args = entry.arguments(use.args)
+        except Unbridgeable as error:
+            return str(error)
+        address = self.size
+        self.size += entry.size
+        function = key, address if use.fixed else None
+        if function not in self.functions:
+            self.functions[function] = use, Place(str(len(self.functions)), address, entry)
+        if args:
+            self.datas.append(Data(args, Active(0, (instr("i32.const", address + HEADER),))))
+        return Place(self.functions[function][1].function, address, entry)
+
+    def _call_entry(self, export: str) -> CallEntry:
+        type_ = self.face.exports.get(export)
+        if not isinstance(type_, FuncRef):
+            raise Unbridgeable(f"no exported function {export!r}")
+        comp = self.face.func_type(type_)
+        args, end = layout(self.face, comp.params, HEADER)
+        for slot in args:
+            if isinstance(slot.type, RefType) and not makeable(slot):
+                raise Unbridgeable(f"the host can make no reference for parameter {args.index(slot)}")
+        results, size = layout(self.face, comp.results, end)
+        tags, payloads = [], []
+        if self.catch:
+            for name, tag in self.face.exports.items():
+                if isinstance(tag, TagType):
+                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, end)
+                    tags.append(name)
+                    payloads.append(payload)
+                    size = max(size, payload_end)
+        return CallEntry(export, args, results, tuple(tags), tuple(payloads), size + 15 & ~15)
+
+    def _read_entry(self, exports: tuple[str, ...]) -> ReadEntry:
+        parts, end = [], HEADER
+        for name in exports:
+            match self.face.exports.get(name):
+                case GlobalType(type_):
+                    (slot,), end = layout(self.face, [type_], end)
+                    parts.append(ReadPart(name, "global", slot))
+                case TableType(_, element, address):
+                    (slot,), _ = layout(self.face, [element], end)
+                    parts.append(ReadPart(name, "table", slot, address))
+                    end += 8 + 8 * TABLE_BOUND
+                case _:
+                    raise Unbridgeable(f"no exported global or table {name!r}")
+        return ReadEntry(tuple(parts), end + 15 & ~15)
+
+    # Imports, then functions
+
+    def _import(self, entry: Entry) -> None:
+        coder = self.coder
+        if isinstance(entry, ReadEntry):
+            for part in entry.parts:
+                coder.importing(None, part.export, self.face.exports[part.export])
+            seen = [part.slot for part in entry.parts]
+        else:
+            for name in (entry.export, *entry.tags):
+                coder.importing(None, name, self.face.exports[name])
+            seen = [*entry.results, *(slot for payload in entry.payloads for slot in payload)]
+            if any(
+                makeable(slot) > {"ref.null"} or "ref.null" not in makeable(slot)
+                for slot in entry.args
+                if slot.hierarchy
+            ):
+                coder.import_host("extern")
+        if any(slot.hierarchy in ("any", "extern") for slot in seen):
+            coder.import_host("number")
+
+    def _function(self, use: Use, place: Place) -> int:
+        coder, entry = self.coder, place.entry
+        cursor = coder.imported_globals
+        start = code.fixed(place.address) if use.fixed else code.moving(cursor, entry.size)
+        exports = self.face.exports
+        if isinstance(entry, ReadEntry):
+            parts = [
+                (p.kind, coder.importing(None, p.export, exports[p.export]), p.slot, p.address) for p in entry.parts
+            ]
+            return coder.read(start, parts)
+        func = coder.importing(None, entry.export, exports[entry.export])
+        catches = None
+        if self.catch:
+            tags = [coder.importing(None, name, exports[name]) for name in entry.tags]
+            catches = list(zip(tags, entry.payloads, strict=True))
+        return coder.call(start, func, entry.args, entry.results, catches)
+
+
+# Values
+
+
+def _value(slot: Slot, record: bytes) -> str:
+    at = slot.offset
+    if isinstance(slot.type, RefType):
+        bits = int.from_bytes(record[at : at + 8], "little")
+        shape = SHAPES[bits & 7]
+        return f"{shape}:{bits >> 32:x}" if shape in WITH_PAYLOAD else shape
+    return value(slot.type, int.from_bytes(record[at : at + WIDTHS[slot.type] // 8], "little"))
+
+
+def _stored(slot: Slot, arg: str) -> bytes:
+    """An argument as the bytes of its slot."""
+    try:
+        type_, bits = parse_value(arg)
+    except ValueError as error:
+        raise Unbridgeable(str(error)) from None
+    if isinstance(slot.type, RefType):
+        if type_ not in makeable(slot) or bits >> _PAYLOAD_BITS.get(type_, 0):
+            raise Unbridgeable(f"the host cannot pass {arg} here")
+        return (SHAPES.index(type_) | bits << 32).to_bytes(8, "little")
+    if type_ != slot.type:
+        raise Unbridgeable(f"{arg} for a parameter of type {slot.type}")
+    return bits.to_bytes(16 if type_ == "v128" else 8, "little")
+
+
+_PAYLOAD_BITS = {"ref.extern": 32, "ref.i31": 31}
