@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from wasmlab_ref.engine import Store
 from wasmlab_ref.outcome import Exhausted, Invalid, Malformed, Rejected, Thrown, Trap, Unlinkable, trap_kinds
 from wasmlab_ref.script import (
@@ -52,7 +53,7 @@ def matches(value: Value, expected: Result) -> bool:
             return bool(value == bits)
         case Nan(type_, kind):
             magnitude, canonical = NANS[type_]
-            return (value & magnitude if kind == "canonical" else value & canonical) == canonical
+            return bool((value & magnitude if kind == "canonical" else value & canonical) == canonical)
         case Lanes(_, lanes):
             width = 128 // len(lanes)
             parts = [value >> width * i & (1 << width) - 1 for i in range(len(lanes))]

@@ -231,7 +231,7 @@ def array_len(instance: Instance, instr: Instr) -> Handler:
 @handles("array.fill")
 @rule("Step_read/array.fill-null", "Step_read/array.fill-oob", "Step_read/array.fill-zero", "Step_read/array.fill-succ")
 def array_fill(instance: Instance, instr: Instr) -> Handler:
-    pack = _packing(field_types(instance.types[instr.args[0]])[0])
+    pack, bulk = _packing(field_types(instance.types[instr.args[0]])[0]), instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         ref, start, value, size = stack[-4:]
@@ -240,6 +240,7 @@ def array_fill(instance: Instance, instr: Instr) -> Handler:
             raise Trap(NULL_ARRAY)
         if start + size > len(ref.fields):
             raise Trap(OOB)
+        bulk(size)
         ref.fields[start : start + size] = [pack(value)] * size
 
     return handler
@@ -248,6 +249,8 @@ def array_fill(instance: Instance, instr: Instr) -> Handler:
 @handles("array.copy")
 @rule(*(f"Step_read/array.copy-{end}" for end in ("null1", "null2", "oob1", "oob2", "zero", "le", "gt")))
 def array_copy(instance: Instance, instr: Instr) -> Handler:
+    bulk = instance.store.bulk
+
     def handler(stack: Stack, locals: Stack) -> None:
         target, to, source, start, size = stack[-5:]
         del stack[-5:]
@@ -255,6 +258,7 @@ def array_copy(instance: Instance, instr: Instr) -> Handler:
             raise Trap(NULL_ARRAY)
         if to + size > len(target.fields) or start + size > len(source.fields):
             raise Trap(OOB)
+        bulk(size)
         target.fields[to : to + size] = source.fields[start : start + size]
 
     return handler
@@ -264,7 +268,7 @@ def array_copy(instance: Instance, instr: Instr) -> Handler:
 @rule(*(f"Step_read/array.init_data-{end}" for end in ("null", "oob1", "oob2", "zero", "num")))
 def array_init_data(instance: Instance, instr: Instr) -> Handler:
     width = SIZES[str(field_types(instance.types[instr.args[0]])[0])]
-    segment = instance.datas[instr.args[1]]
+    segment, bulk = instance.datas[instr.args[1]], instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         ref, to, start, size = stack[-4:]
@@ -275,6 +279,7 @@ def array_init_data(instance: Instance, instr: Instr) -> Handler:
             raise Trap(OOB)
         if start + size * width > len(segment.data):
             raise Trap(MEMORY_OOB)
+        bulk(size)
         ref.fields[to : to + size] = _elements(segment.data[start : start + size * width], width)
 
     return handler
@@ -283,7 +288,7 @@ def array_init_data(instance: Instance, instr: Instr) -> Handler:
 @handles("array.init_elem")
 @rule(*(f"Step_read/array.init_elem-{end}" for end in ("null", "oob1", "oob2", "zero", "succ")))
 def array_init_elem(instance: Instance, instr: Instr) -> Handler:
-    segment = instance.elems[instr.args[1]]
+    segment, bulk = instance.elems[instr.args[1]], instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         ref, to, start, size = stack[-4:]
@@ -294,6 +299,7 @@ def array_init_elem(instance: Instance, instr: Instr) -> Handler:
             raise Trap(OOB)
         if start + size > len(segment.refs):
             raise Trap(TABLE_OOB)
+        bulk(size)
         ref.fields[to : to + size] = segment.refs[start : start + size]
 
     return handler

@@ -113,8 +113,8 @@ def const(instance: Instance, instr: Instr) -> Handler:
 
 
 @rule(
-    *(f"Step_pure/{stem}-{end}" for stem in ("unop", "binop", "cvtop") for end in ("val", "trap")),
-    *(f"Step_pure/{stem}-{end}" for stem in ("vunop", "vbinop", "vternop") for end in ("val", "trap")),
+    *(f"Step_pure/{stem}-val" for stem in ("unop", "binop", "cvtop", "vunop", "vbinop", "vternop")),
+    *(f"Step_pure/{stem}-trap" for stem in ("binop", "cvtop")),
     *(f"Step_pure/{stem}" for stem in ("testop", "relop", "vvunop", "vvbinop", "vvternop", "vvtestop", "vtestop")),
     *(f"Step_pure/{stem}" for stem in ("vrelop", "vshiftop", "vbitmask", "vswizzlop", "vshuffle", "vsplat")),
     *(f"Step_pure/{stem}" for stem in ("vextract_lane-num", "vextract_lane-pack", "vreplace_lane", "vnarrow")),

@@ -233,7 +233,7 @@ class _Translation:
             label.otherwise.next = self.open()
             label.otherwise = None
 
-    @rule("Step_pure/label-vals", "Step_pure/handler-vals", "Step_pure/frame-vals")
+    @rule("Step_pure/label-vals", "Step_pure/handler-vals")
     def end(self, block: Block | None = None, instr: Instr | None = None) -> None:
         block = self.block
         if block is not None and self.reporter:

@@ -21,16 +21,21 @@ from .limits import UNLIMITED, Account, Limits
 from .numerics import functions
 from .outcome import Exhausted
 from .profile import Profile
-from .rules import rule
-from .store import Extern, FuncInst, Heap, HostCode, Instance, Value, func_type
-from .types import DefType, FuncType, RecType, SubType, roll
+from .store import Extern, FuncInst, Heap, HostCode, Instance, Value, func_type, value_matches
+from .types import DefType, FuncType, RecType, SubType, ValType, roll
 from .validate import ValidModule
+
+
+def check(values: Sequence[Value], types: Sequence[ValType]) -> None:
+    """TypeError unless the values that come from outside have the types."""
+    if len(values) != len(types) or not all(map(value_matches, values, types)):
+        raise TypeError(f"{list(values)} are not values of the types {list(types)}")
 
 
 class Store:
     """A store: where modules are instantiated and functions run.
 
-    `instructions` counts what outermost invocations and instantiations have executed so far.
+    `instructions` counts what has been executed so far.
     """
 
     def __init__(
@@ -41,8 +46,9 @@ class Store:
         self.numerics = functions(profile or Profile())
         self.memory = Account("memory", self.limits.memory_pages)
         self.table = Account("table", self.limits.table_elements)
-        self.heap = Heap(self.limits.heap_bytes)
+        self.heap = Heap(self.limits.heap_bytes, self.bulk)
         self.instructions = 0
+        self.bulk_fuel = Account("fuel", UNLIMITED)
         self.fuel = UNLIMITED
         self.depth = self.limits.call_depth
         self.room = self.limits.values
@@ -57,12 +63,17 @@ class Store:
         return instantiate(self, module, imports)
 
     def invoke(self, func: FuncInst, args: Sequence[Value] = ()) -> list[Value]:
-        """Call a function; arguments and results are values as `store` describes them."""
+        """Call a function; arguments and results are values as `store` describes them.
+
+        TypeError if the arguments are not of the function's type.
+        """
+        check(args, func_type(func.type).params)
         if self._active:
             return execute(self, func, list(args))
         self._active = True
         budget = UNLIMITED if self.limits.fuel is None else self.limits.fuel
         self.fuel, self.depth, self.room = budget, self.limits.call_depth, self.limits.values
+        self.bulk_fuel.left = budget
         try:
             return execute(self, func, list(args))
         finally:
@@ -89,12 +100,17 @@ class Store:
             raise Exhausted("call stack")
         self._host_calls += 1
         try:
-            return func.host(*args)
+            results = func.host(*args)
+            check(results, func_type(func.type).results)
+            return results
         finally:
             self._host_calls -= 1
             self.depth, self.room = depth, room
 
-    @rule("Step_read/call_ref-func")
+    def bulk(self, size: int) -> None:
+        """Charge for an instruction that does `size` things at once."""
+        self.bulk_fuel.require(size >> 6)
+
     def translate(self, func: FuncInst) -> Code:
         """Translate a function of a module on its first call."""
         if func.instance is None:

@@ -14,10 +14,11 @@ UNLIMITED = 1 << 62
 class Limits:
     """What one store may use; reaching a limit is `Exhausted`, or -1 from an instruction that grows.
 
-    `fuel` counts instructions of one outermost invocation or instantiation; None means no limit.  `call_depth`
-    counts activations, `host_depth` host functions that re-entered the store, `values` the locals and operands of
-    all activations together, `locals` those of one function.  `memory_pages` (of 64 KiB) and `table_elements` are
-    totals over the store's life.  `heap_bytes` bounds the structures, arrays and exceptions that are alive.
+    `fuel` counts instructions of one outermost invocation, and as much again counts what instructions do in bulk, in
+    units of 64 bytes or elements; None means no limit.  `call_depth` counts activations, `host_depth` host functions
+    that re-entered the store, `values` the locals and operands of all activations together, `locals` those of one
+    function.  `memory_pages` (of 64 KiB) and `table_elements` are totals over the store's life.  `heap_bytes` bounds
+    the structures, arrays and exceptions that are alive.
     """
 
     fuel: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from .handlers import Handler, Stack, handles
@@ -13,6 +13,8 @@ from .store import MAX_ADDRESS, Instance, MemInst
 from .syntax import Instr
 
 OOB = "out of bounds memory access"
+CHUNK = 1 << 20
+
 REFUSALS = (struct.error, IndexError, OverflowError)
 """What struct raises for bytes that are not all there, and for an offset beyond any size."""
 
@@ -209,10 +211,16 @@ def memory_grow(instance: Instance, instr: Instr) -> Handler:
     return handler
 
 
+def _chunks(size: int) -> Iterator[tuple[int, int]]:
+    """Cut a range of bytes so that no copy of it is large."""
+    for first in range(0, size, CHUNK):
+        yield first, min(first + CHUNK, size)
+
+
 @handles("memory.fill")
 @rule("Step_read/memory.fill-oob", "Step_read/memory.fill-zero", "Step_read/memory.fill-succ")
 def memory_fill(instance: Instance, instr: Instr) -> Handler:
-    memory = instance.memories[instr.args[0]]
+    memory, bulk = instance.memories[instr.args[0]], instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         start, value, size = stack[-3:]
@@ -220,7 +228,10 @@ def memory_fill(instance: Instance, instr: Instr) -> Handler:
         data = memory.data
         if start + size > len(data):
             raise Trap(OOB)
-        data[start : start + size] = bytes((value & 0xFF,)) * size
+        bulk(size)
+        byte = bytes((value & 0xFF,))
+        for first, last in _chunks(size):
+            data[start + first : start + last] = byte * (last - first)
 
     return handler
 
@@ -229,6 +240,7 @@ def memory_fill(instance: Instance, instr: Instr) -> Handler:
 @rule("Step_read/memory.copy-oob", "Step_read/memory.copy-zero", "Step_read/memory.copy-le", "Step_read/memory.copy-gt")
 def memory_copy(instance: Instance, instr: Instr) -> Handler:
     to_memory, from_memory = (instance.memories[x] for x in instr.args)
+    bulk = instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         to, start, size = stack[-3:]
@@ -236,7 +248,10 @@ def memory_copy(instance: Instance, instr: Instr) -> Handler:
         target, source = to_memory.data, from_memory.data
         if to + size > len(target) or start + size > len(source):
             raise Trap(OOB)
-        target[to : to + size] = source[start : start + size]
+        bulk(size)
+        chunks = _chunks(size) if to <= start else reversed(list(_chunks(size)))
+        for first, last in chunks:
+            target[to + first : to + last] = source[start + first : start + last]
 
     return handler
 
@@ -245,6 +260,7 @@ def memory_copy(instance: Instance, instr: Instr) -> Handler:
 @rule("Step_read/memory.init-oob", "Step_read/memory.init-zero", "Step_read/memory.init-succ")
 def memory_init(instance: Instance, instr: Instr) -> Handler:
     memory, segment = instance.memories[instr.args[0]], instance.datas[instr.args[1]]
+    bulk = instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         to, start, size = stack[-3:]
@@ -252,6 +268,7 @@ def memory_init(instance: Instance, instr: Instr) -> Handler:
         data = memory.data
         if to + size > len(data) or start + size > len(segment.data):
             raise Trap(OOB)
+        bulk(size)
         data[to : to + size] = segment.data[start : start + size]
 
     return handler

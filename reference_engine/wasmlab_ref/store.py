@@ -240,9 +240,10 @@ class Heap:
     OBJECT_BYTES = 64
     FIELD_BYTES = 8
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, bulk: Callable[[int], None]) -> None:
         self.limit = limit
         self.left = limit
+        self.bulk = bulk
 
     def charge(self, fields: int) -> None:
         """Account for an object of that many fields before it is made; `Exhausted` if there is no room."""
@@ -253,6 +254,8 @@ class Heap:
             if self.left < self.limit >> 4:  # too little to be worth the next count
                 self.left = 0
                 raise Exhausted("gc heap")
+        if fields > 64:
+            self.bulk(fields)
 
     def _alive(self) -> int:
         gc.collect()
@@ -260,7 +263,6 @@ class Heap:
         return self.OBJECT_BYTES * len(objects) + self.FIELD_BYTES * sum(len(o.fields) for o in objects)
 
 
-@rule("Defaultable", "Nondefaultable")
 def default(type_: ValType) -> Value:
     """The default value; of types that have none, a null that validation keeps from being read."""
     return None if isinstance(type_, RefType) else 0
@@ -311,6 +313,14 @@ def ref_matcher(type_: RefType) -> Callable[[Value], bool]:
 def ref_matches(ref: Value, type_: RefType) -> bool:
     """Whether a reference has the closed type."""
     return ref_matcher(type_)(ref)
+
+
+@rule("Num_ok", "Vec_ok", "Val_ok/num", "Val_ok/vec", "Val_ok/ref")
+def value_matches(value: Value, type_: ValType) -> bool:
+    """Whether a value that comes from outside has the closed type."""
+    if isinstance(type_, RefType):
+        return ref_matches(value, type_)
+    return isinstance(value, int) and 0 <= value < 1 << int(type_[1:])
 
 
 def _is_any(ref: Value) -> bool:

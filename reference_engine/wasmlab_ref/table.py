@@ -64,13 +64,14 @@ def table_grow(instance: Instance, instr: Instr) -> Handler:
 @handles("table.fill")
 @rule("Step_read/table.fill-oob", "Step_read/table.fill-zero", "Step_read/table.fill-succ")
 def table_fill(instance: Instance, instr: Instr) -> Handler:
-    refs = instance.tables[instr.args[0]].refs
+    refs, bulk = instance.tables[instr.args[0]].refs, instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         start, ref, size = stack[-3:]
         del stack[-3:]
         if start + size > len(refs):
             raise Trap(OOB)
+        bulk(size)
         refs[start : start + size] = [ref] * size
 
     return handler
@@ -80,12 +81,14 @@ def table_fill(instance: Instance, instr: Instr) -> Handler:
 @rule("Step_read/table.copy-oob", "Step_read/table.copy-zero", "Step_read/table.copy-le", "Step_read/table.copy-gt")
 def table_copy(instance: Instance, instr: Instr) -> Handler:
     target, source = (instance.tables[x].refs for x in instr.args)
+    bulk = instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         to, start, size = stack[-3:]
         del stack[-3:]
         if to + size > len(target) or start + size > len(source):
             raise Trap(OOB)
+        bulk(size)
         target[to : to + size] = source[start : start + size]
 
     return handler
@@ -95,12 +98,14 @@ def table_copy(instance: Instance, instr: Instr) -> Handler:
 @rule("Step_read/table.init-oob", "Step_read/table.init-zero", "Step_read/table.init-succ")
 def table_init(instance: Instance, instr: Instr) -> Handler:
     refs, segment = instance.tables[instr.args[0]].refs, instance.elems[instr.args[1]]
+    bulk = instance.store.bulk
 
     def handler(stack: Stack, locals: Stack) -> None:
         to, start, size = stack[-3:]
         del stack[-3:]
         if to + size > len(refs) or start + size > len(segment.refs):
             raise Trap(OOB)
+        bulk(size)
         refs[to : to + size] = segment.refs[start : start + size]
 
     return handler
