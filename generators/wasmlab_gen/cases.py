@@ -1,0 +1,71 @@
+"""Whole cases and single modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wasmlab_ref.case import Case
+from wasmlab_ref.encode import encode
+from wasmlab_ref.features import FEATURES, closure
+from wasmlab_ref.syntax import Module
+from wasmlab_ref.types import RecType
+
+from .config import Config
+from .drawing import draw_module
+from .linking import Offer, offers
+from .module import Builder, Swarm
+from .source import SeededSource, Source
+from .steps import script
+from .types import draw_groups
+
+DEFAULT = Config()
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
+
+
+def case(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Case:
+    """A case that uses only `features` (closed under implication): valid, and sure to end."""
+    modules, builders = draw(source, features, config)
+    seed = f"seed {source.seed}" if isinstance(source, SeededSource) else ""
+    steps = script(builders, NAMES[: len(builders)])
+    return Case(tuple([encode(m) for m in modules]), steps, seed)
+
+
+def module(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Module:
+    """One module without imports from others, in abstract syntax."""
+    swarm = draw_swarm(source, features, config)
+    return draw_module(source, swarm, config, _groups(source, swarm)).build()
+
+
+def draw(source: Source, features: frozenset[str], config: Config) -> tuple[list[Module], list[Builder]]:
+    """The modules of a case, with what is known of each."""
+    swarm = draw_swarm(source, features, config)
+    groups = _groups(source, swarm)
+    count = 1
+    if config.modules > 1 and source.chance(config.linked):
+        count = source.span(2, min(config.modules, len(NAMES)))
+    shared = sum(len(group.subtypes) for group in groups)
+    builders: list[Builder] = []
+    offered: list[Offer] = []
+    for name in NAMES[:count]:
+        builder = draw_module(source, swarm, config, groups, offered)
+        builders.append(builder)
+        offered += offers(builder, name, shared)
+    return [builder.build() for builder in builders], builders
+
+
+def draw_swarm(source: Source, features: frozenset[str], config: Config) -> Swarm:
+    """A subset of the features, closed under implication, and weights."""
+    if not source.chance(config.swarm):
+        return Swarm(source, features, whole=True)
+    kept = ["mvp"]
+    for name in FEATURES:
+        if name in features and source.below(8) < 5:
+            kept.append(name)
+    return Swarm(source, closure(kept), whole=False)
+
+
+def _groups(source: Source, swarm: Swarm) -> Sequence[RecType]:
+    if "gc" not in swarm.features:
+        return ()
+    vectors = ["v128"] if "simd" in swarm.features else []
+    return draw_groups(source, swarm.features, ["i32", "i64", "f32", "f64", *vectors])

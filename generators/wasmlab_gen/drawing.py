@@ -1,0 +1,301 @@
+"""Draws a module: parts first, then bodies, then what makes private parts visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wasmlab_ref.syntax import Active, Expr, Instr, MemArg, instr
+from wasmlab_ref.types import FuncType, RecType, RefType, ValType
+
+from . import calls, control
+from .config import Config
+from .constants import constant
+from .function import Body
+from .linking import Offer, take, take_host
+from .module import Builder, Swarm
+from .parts import Function, Memory, Table
+from .source import Source
+from .types import defaultable
+
+FUNCREF = RefType(True, "func")
+NAMES = {"func": "f", "memory": "m", "table": "t", "global": "g", "tag": "e"}
+
+
+def draw_module(
+    source: Source, swarm: Swarm, config: Config, groups: Sequence[RecType] = (), offered: Sequence[Offer] = ()
+) -> Builder:
+    """A module, ready to build, that may import what is offered."""
+    m = Builder(source, swarm, config, groups)
+    take(m, offered, len(m.types.subs))
+    if source.chance(config.log):
+        take_host(m)
+    _memories(m)
+    _tags(m)
+    own = _declare(m)
+    m.settle()
+    _globals(m)
+    _tables(m)
+    _datas(m)
+    _elems(m)
+    _bodies(m, own)
+    _exports(m)
+    return m
+
+
+# Parts
+
+
+def _memories(m: Builder) -> None:
+    s = m.source
+    room = (3 if m.has("multi-memory") else 1) - len(m.memories)
+    wanted = s.pick((1, 1, 1, 2, 0, 3)) if m.swarm.weight("memory") else 0
+    for _ in range(min(room, wanted)):
+        pages = s.pick((1, 1, 1, 1, 2, 0))
+        address = "i64" if m.has("memory64") and s.below(2) else "i32"
+        m.add_memory(Memory(0, address, pages, pages + s.pick((0, 1, 2, 3))))
+
+
+def _tags(m: Builder) -> None:
+    if m.has("exceptions"):
+        for _ in range(m.source.span(1, 3)):
+            m.add_tag(_types(m, 3))
+
+
+def _types(m: Builder, most: int) -> tuple[ValType, ...]:
+    mix = m.mix()
+    return tuple([m.source.pick(mix) for _ in range(m.source.below(most + 1))])
+
+
+def _declare(m: Builder) -> list[Function]:
+    """The own functions: their types, and what they may do."""
+    s = m.source
+    several = m.has("multi-value")
+    own = []
+    for _ in range(s.span(1, m.config.functions)):
+        depth = s.pick((7, 3, 15)) if s.below(8) == 7 else 0
+        params = (("i32",) if depth else ()) + _types(m, 3)
+        results = _types(m, 3) if several and s.below(3) == 0 else (s.pick(m.mix()),) if s.below(8) else ()
+        type_ = m.types.function(params, results)
+        drawn = [i for i in m.types.indices(FuncType) if i < type_]
+        if drawn and not depth and s.below(5) == 4:
+            type_ = s.pick(drawn)
+        own.append(m.add_function(type_, escapes=s.chance(55), depth=depth))
+    if s.below(6) == 5:
+        m.start = m.add_function(m.types.function((), ()), escapes=True).index
+        own.append(m.functions[-1])
+    return own
+
+
+def _globals(m: Builder) -> None:
+    s = m.source
+    for i in range(s.span(1, 4)):
+        t = s.pick(m.numbers()) if i == 0 else s.pick(m.mix())
+        m.add_global(t, i == 0 or s.below(3) > 0, constant(m, t))
+
+
+def _tables(m: Builder) -> None:
+    s = m.source
+    room = (3 if m.has("reference-types") else 1) - len(m.tables)
+    wanted = s.pick((1, 1, 2, 3, 0)) if m.swarm.weight("table") else 0
+    for i in range(min(room, wanted)):
+        element = FUNCREF if i == 0 or not m.has("reference-types") else s.pick(m.nullable_types())
+        if element.heap == "func" and m.has("function-references") and s.below(4) == 0 and m.functions:
+            element = RefType(True, s.pick(m.functions).type)
+        size = s.pick((8, 10, 5, 16, 2, 0))
+        address = "i64" if m.has("table64") and s.below(2) else "i32"
+        init = None
+        if m.has("function-references") and s.below(3) == 0:
+            solid = RefType(False, element.heap)
+            if m.inhabited(solid):
+                element = solid if s.below(3) == 0 else element
+                init = constant(m, solid)
+        m.add_table(Table(0, element, address, size, size + s.pick((0, 1, 4))), init)
+
+
+def _offset(m: Builder, address: str, at: int) -> Expr:
+    if m.has("extended-const") and m.source.below(3) == 0:
+        part = m.source.below(at + 1)
+        return (instr(f"{address}.const", part), instr(f"{address}.const", at - part), instr(f"{address}.add"))
+    return (instr(f"{address}.const", at),)
+
+
+def _datas(m: Builder) -> None:
+    s = m.source
+    bulk = m.has("bulk-memory")
+    memories = [x for x in m.memories if x.pages]
+    for i in range(s.below(4)):
+        length = 16 * s.span(0, 3) + s.pick((0, 1, 7)) if i else 64 + s.below(16)
+        seed = s.bits(32)
+        data = bytes([(seed * (n + 1) * 0x9E3779B1 >> 13) & 0xFF for n in range(length)])
+        if memories and (not bulk or s.below(2)):
+            memory = s.pick(memories)
+            at = s.pick((0, 8 * s.below(20), memory.bytes - length))
+            m.add_data(data, Active(memory.index, _offset(m, memory.address, at)))
+        elif bulk:
+            m.add_data(data, "passive", safe=not any(d.safe for d in m.datas) or s.below(3) > 0)
+
+
+def _elems(m: Builder) -> None:
+    s = m.source
+    for table in m.tables:
+        known = len(table.slots)
+        if table.size > known:
+            _fill(m, table, s.span(1, min(6, table.size - known)))
+    if m.has("bulk-memory"):
+        for _ in range(s.below(3)):
+            t = s.pick([FUNCREF, *(m.nullable_types() if m.has("reference-types") else [])])
+            if t == FUNCREF and not m.has("reference-types"):
+                t = RefType(False, "func")
+            if t.nullable or m.inhabited(t):
+                init = tuple(constant(m, t) for _ in range(s.span(1, 5)))
+                m.add_elem(t, init, "passive", safe=not any(e.safe for e in m.elems) or s.below(3) > 0)
+
+
+def _fill(m: Builder, table: Table, length: int) -> None:
+    """An active segment into the first slots of a table that nothing is known of."""
+    s = m.source
+    first = len(table.slots)
+    solid = RefType(False, table.element.heap)
+    if m.types.top(table.element.heap) == "func":
+        functions = m.referable(table.element.heap)
+        if not functions:
+            return
+        filled = [s.pick(functions) for _ in range(length)]
+        init: tuple[Expr, ...] = tuple((instr("ref.func", f.refer()),) for f in filled)
+        if table.element.heap == "func" and s.below(3):
+            solid = RefType(False, "func")
+        table.slots += filled
+    elif m.has("reference-types") and (table.element.nullable or m.inhabited(solid)):
+        init = tuple(constant(m, table.element) for _ in range(length))
+        solid = table.element
+    else:
+        return
+    m.add_elem(solid, init, Active(table.index, _offset(m, table.address, first)))
+
+
+# Bodies
+
+
+def _bodies(m: Builder, own: Sequence[Function]) -> None:
+    s = m.source
+    share = m.config.instructions // len(own)
+    for f in s.shuffled(own):
+        f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
+        size = share * (40 + s.below(121)) // 100
+        body = Body(m, f, max(size, 3), careful=f.index == m.start)
+        _prologue(body)
+        _fill_body(body)
+        m.bodies[f.index] = body.finish()
+        f.cost = body.cost() * (1 if not f.depth else f.depth + 1 if body.again < 2 else 16)
+
+
+def _prologue(b: Body) -> None:
+    f, s = b.function, b.source
+    if f.depth:
+        f.budget //= 16
+        b.get(0)
+        b.const("i32", f.depth)
+        b.emit("i32.and")
+        b.tee(0)
+        b.emit("i32.eqz")
+        b.open("if", ())
+        for t in f.results:
+            b.leaf(t)
+        b.emit("return")
+        b.close()
+    mix = b.module.mix()
+    for _ in range(s.span(1, 4)):
+        t = s.pick(mix)
+        if not defaultable(t) or (isinstance(t, RefType) and s.below(2)):
+            b.leaf(t)
+            b.set(b.local(t))
+        else:
+            b.local(t)
+
+
+def _fill_body(b: Body) -> None:
+    f, s = b.function, b.source
+    statements = b.module.statements()
+    sites = 0 if not f.depth else 1 if f.depth != 3 else 2
+    while not b.full():
+        statements[b.below(len(statements))](b, None, b.below(b.config.expression + 1), "")
+        if b.again < sites and s.below(2):
+            calls.again(b, 2)
+            b.store(f.results)
+    fuel = b.below(b.config.expression + 1)
+    if f.depth and not b.again and b.module.has("tail-call"):
+        calls.again(b, 2, tail=True)
+    elif s.below(3) == 0 and calls.tail_call(b, fuel):
+        pass
+    else:
+        for t in f.results:
+            b.expr(t, fuel)
+        if s.below(8) == 0:
+            b.emit("return")
+            control.dead(b)
+
+
+# What is seen from outside
+
+
+def _exports(m: Builder) -> None:
+    """Export nearly everything; read what stays private through functions."""
+    s = m.source
+    for f in m.functions:
+        if f.index in m.bodies and f.index != m.start and s.below(16):
+            m.export(f, "func", f"f{f.index}")
+    for tag in m.tags:
+        m.export(tag, "tag", f"e{tag.index}")
+    for memory in m.memories:
+        if s.chance(m.config.private) and memory.bytes:
+            _accessor(m, f"peek_m{memory.index}", (), ("i64",), _checksum(memory), 600)
+        else:
+            m.export(memory, "memory", f"m{memory.index}")
+    for g in m.globals:
+        if g.mutable and s.chance(m.config.private):
+            _accessor(m, f"peek_g{g.index}", (), (g.type,), [instr("global.get", g.index)], 2)
+        else:
+            m.export(g, "global", f"g{g.index}")
+    for table in m.tables:
+        if table.size and m.has("reference-types") and s.chance(m.config.private):
+            at: list[Instr] = [instr("local.get", 0), instr("table.get", table.index)]
+            _accessor(m, f"peek_t{table.index}", (table.address,), (table.element,), at, 3)
+        else:
+            m.export(table, "table", f"t{table.index}")
+
+
+def _accessor(
+    m: Builder, name: str, params: tuple[ValType, ...], results: tuple[ValType, ...], code: Sequence[Instr], cost: int
+) -> None:
+    from wasmlab_ref.syntax import Func
+
+    f = m.add_function(m.types.function(params, results), cost=cost)
+    scratch = ((1, params[0] if params else "i32"), (1, "i64")) if name.startswith("peek_m") else ()
+    m.bodies[f.index] = Func(f.type, scratch, tuple(code))
+    m.export(f, "func", name)
+
+
+def _checksum(memory: Memory) -> list[Instr]:
+    """Of the first 256 bytes, where most accesses go, and the last 8; locals 0 (i32) and 1 (i64) are scratch."""
+    arg = MemArg(memory.index, 0, 0)
+    at = [instr("local.get", 0)] + ([instr("i64.extend_i32_u")] if memory.address == "i64" else [])
+    end = [instr(f"{memory.address}.const", memory.bytes - 8)]
+    mix = [instr("local.get", 1), instr("i64.const", 7), instr("i64.rotl"), instr("i64.xor"), instr("local.set", 1)]
+    return [
+        instr("loop", None),
+        *at,
+        instr("i64.load", arg),
+        *mix,
+        instr("local.get", 0),
+        instr("i32.const", 8),
+        instr("i32.add"),
+        instr("local.tee", 0),
+        instr("i32.const", 256),
+        instr("i32.ne"),
+        instr("br_if", 0),
+        instr("end"),
+        *end,
+        instr("i64.load", arg),
+        *mix,
+        instr("local.get", 1),
+    ]

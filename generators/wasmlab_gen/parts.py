@@ -1,0 +1,96 @@
+"""What a module under construction consists of, and what later code must know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wasmlab_ref.types import RefType, ValType
+
+PAGE = 65536
+
+
+@dataclass(slots=True)
+class Function:
+    """A function, imported or own.
+
+    `escapes`: references to it may go anywhere, so it makes no indirect calls itself (else there could be cycles);
+    `depth`: nonzero for a recursive one, whose first parameter, masked with it, counts down; `cost`: instructions
+    a call may run, 0 while its body is not there; `budget`: what the cost may become.
+    """
+
+    index: int
+    type: int
+    params: tuple[ValType, ...]
+    results: tuple[ValType, ...]
+    escapes: bool = True
+    depth: int = 0
+    cost: int = 0
+    budget: int = 0
+    export: str = ""
+    throws: bool = False
+    called: bool = False
+    referred: bool = False
+
+    def refer(self) -> int:
+        """Its index, noted as the operand of ref.func."""
+        self.referred = True
+        return self.index
+
+
+@dataclass(slots=True)
+class Memory:
+    """A memory; `bytes` is its least size."""
+
+    index: int
+    address: str
+    pages: int
+    max: int | None
+    export: str = ""
+
+    @property
+    def bytes(self) -> int:
+        return self.pages * PAGE
+
+
+@dataclass(slots=True)
+class Table:
+    """A table; `slots` are the functions in its first slots, which the code mostly leaves alone."""
+
+    index: int
+    element: RefType
+    address: str
+    size: int
+    max: int | None
+    export: str = ""
+    slots: list[Function | None] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Global:
+    """A global."""
+
+    index: int
+    type: ValType
+    mutable: bool
+    imported: bool = False
+    export: str = ""
+
+
+@dataclass(slots=True)
+class Tag:
+    """A tag."""
+
+    index: int
+    type: int
+    params: tuple[ValType, ...]
+    export: str = ""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A data or element segment, `type` that of its elements; a safe one is passive and never dropped."""
+
+    index: int
+    length: int
+    safe: bool
+    type: RefType | None = None

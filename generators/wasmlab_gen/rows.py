@@ -1,0 +1,139 @@
+"""The table's plain rows, read backwards: from a result type to the rows that make it.
+
+Rows are drawn by group (feature, rule), then within the group, so that the many rows of one rule do not drown the
+few of another.  A plain row added to the table is generated with no change here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from wasmlab_ref.isa import INSTRUCTIONS, Instruction
+from wasmlab_ref.syntax import Instr
+from wasmlab_ref.types import ValType
+
+from .canonical import NAN_OF, canonicalise
+from .values import BITS
+
+if TYPE_CHECKING:
+    from .function import Body
+
+Operands: TypeAlias = "Callable[[Body, Row, ValType, int], tuple[Any, ...] | None]"
+"""Emits a row's operands in its own way and returns the immediates; None: the usual way after all."""
+
+# Arithmetic that keeps or moves the bits of a NaN; all other arithmetic on floats may change them.
+_KEEPS_NAN = {"neg", "abs", "copysign", "pmin", "pmax"}
+_ARITHMETIC = {"unop", "binop", "relop", "cvtop", "vunop", "vbinop", "vrelop", "vcvtop", "vternop"}
+_SHAPE = re.compile(r"_((?:[if](?:8|16|32|64))(?:x\d+)?)")
+
+
+class Row:
+    """A plain row, prepared.
+
+    `blind`: the float shape of the operands, where the bits of their NaNs cannot show in the result, other than in
+    those of its own NaNs; `makes`: the float shape of a result with NaNs that the standard leaves open; `passes`:
+    the shape of an operation that is blind only if its own result is looked at with such eyes.
+    """
+
+    __slots__ = ("blind", "fixed", "immediates", "instruction", "makes", "operands", "params", "passes", "size")
+
+    def __init__(self, instruction: Instruction) -> None:
+        self.instruction = instruction
+        self.params: tuple[ValType, ...] = instruction.params or ()
+        self.immediates = tuple(_immediate(kind) for kind in instruction.immediates)
+        self.fixed = None if self.immediates else Instr(instruction)
+        self.operands: Operands | None = None
+        memory = [kind for kind in instruction.immediates if kind.startswith("mem:")]
+        self.size = int(memory[0][4:]) if memory else 0
+        self.blind, self.makes, self.passes = _nan_facts(instruction)
+
+    def make(self, b: Body, t: ValType, fuel: int, nan: str) -> None:
+        """Emit operands and the instruction; `t` is the type wanted, `nan` the shape in which NaN bits do not matter to the context."""
+        source, args = b.source, None
+        if self.operands is not None:
+            args = self.operands(b, self, t, fuel)
+        if args is None:
+            blind = self.blind or (self.passes if nan == self.passes else "")
+            params = self.params
+            if len(params) == 1:
+                b.expr(params[0], fuel, blind)
+            elif params:
+                for i, param in enumerate(params):
+                    share = b.below(fuel + 1) if i + 1 < len(params) and fuel > 0 else fuel
+                    fuel -= share
+                    first = i == 0 or not self.passes or self.instruction.rule != "binop"  # copysign: the sign shows
+                    b.expr(param, share, blind if first else "")
+            args = tuple([draw(source) for draw in self.immediates])
+        b.code.append(self.fixed or Instr(self.instruction, args))
+        if self.makes and self.makes != nan and b.canonical:
+            canonicalise(b, self.makes)
+
+
+def _immediate(kind: str) -> Callable[[Any], Any]:
+    name, _, size = kind.partition(":")
+    if name == "lane":
+        lanes = int(size)
+        return lambda s: s.below(lanes)
+    if name == "lanes":
+        return lambda s: tuple([s.below(32) for _ in range(16)])
+    if name in BITS:
+        return BITS[name]
+    return lambda s: 0  # an index or a memory argument: rows that have one draw it with their operands
+
+
+def _nan_facts(row: Instruction) -> tuple[str, str, str]:
+    prefix, _, operation = row.mnemonic.partition(".")
+    if row.rule not in _ARITHMETIC or operation.startswith("reinterpret"):
+        return "", "", ""
+    found = _SHAPE.search(operation)
+    operand = found.group(1) if found else prefix
+    if operand not in NAN_OF:
+        return "", "", ""
+    if operation in _KEEPS_NAN:
+        return "", "", prefix
+    return operand, prefix if prefix in NAN_OF and row.rule not in ("relop", "vrelop") else "", ""
+
+
+class Group:
+    """The rows of one feature and rule with the same results: drawn together."""
+
+    __slots__ = ("feature", "needs", "rows", "rule")
+
+    def __init__(self, feature: str, rule: str) -> None:
+        self.feature, self.rule = feature, rule
+        self.rows: list[Row] = []
+        self.needs: frozenset[str] = frozenset()
+
+    def make(self, b: Body, t: ValType, fuel: int, nan: str) -> None:
+        """Emit one of the rows."""
+        rows = self.rows
+        rows[b.below(len(rows))].make(b, t, fuel, nan)
+
+
+_NEEDS = ("mem", "memory", "data", "elem", "table", "tag")
+
+
+@cache
+def groups() -> dict[ValType | None, tuple[Group, ...]]:
+    """The groups of plain rows by result type; those without results under None."""
+    from .operands import BY_NAME, memory_access
+
+    found: dict[tuple[ValType | None, str, str], Group] = {}
+    for instruction in INSTRUCTIONS:
+        if instruction.results is None or instruction.params is None:
+            continue
+        result = instruction.results[0] if instruction.results else None
+        row = Row(instruction)
+        names = (instruction.mnemonic, instruction.mnemonic.partition(".")[2])
+        row.operands = memory_access if row.size else BY_NAME.get(names[0]) or BY_NAME.get(names[1])
+        group = found.setdefault((result, instruction.feature, instruction.rule), Group(instruction.feature, instruction.rule))
+        group.rows.append(row)
+        kinds = (kind.partition(":")[0] for kind in instruction.immediates)
+        group.needs = group.needs | frozenset(kind for kind in kinds if kind in _NEEDS)
+    by_result: dict[ValType | None, list[Group]] = {}
+    for (result, _, _), group in found.items():
+        by_result.setdefault(result, []).append(group)
+    return {result: tuple(members) for result, members in by_result.items()}

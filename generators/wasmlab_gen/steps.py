@@ -1,0 +1,59 @@
+"""The script of a case: instantiate, call, look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wasmlab_ref.case import Instantiate, Invoke, Read, Register, Step, value
+
+from .module import Builder
+from .parts import Function
+from .values import argument, can_pass
+
+
+def script(builders: Sequence[Builder], names: Sequence[str]) -> tuple[Step, ...]:
+    """Instantiate in order, call every exported function some times in between, read what is exported at the end."""
+    steps: list[Step] = []
+    config = builders[0].config
+    fuel = config.executed
+    for i, (m, name) in enumerate(zip(builders, names, strict=True)):
+        steps.append(Instantiate(name, i))
+        if i + 1 < len(builders):
+            steps.append(Register(name, name))
+            fuel = _invoke(m, name, steps, fuel, 1)
+    for m, name in zip(reversed(builders), reversed(names), strict=True):
+        fuel = _invoke(m, name, steps, fuel, config.calls)
+    for m, name in zip(builders, names, strict=True):
+        _look(m, name, steps)
+    return tuple(steps)
+
+
+def _callable(f: Function) -> bool:
+    return bool(f.export) and not f.export.startswith("peek") and all(can_pass(t) for t in f.params)
+
+
+def _invoke(m: Builder, name: str, steps: list[Step], fuel: int, most: int) -> int:
+    """Call the functions, while the fuel lasts; what is left of it."""
+    s = m.source
+    rounds = [f for f in m.functions if _callable(f) for _ in range(s.span(1, most))]
+    for f in s.shuffled(rounds):
+        if f.cost > fuel:
+            continue
+        repeat = 1
+        if s.below(12) == 0:
+            repeat = max(min(s.span(2, m.config.repeat + 1), fuel // (4 * f.cost)), 1)
+        fuel -= f.cost * repeat
+        steps.append(Invoke(name, f.export, tuple([argument(s, t) for t in f.params]), repeat))
+    return fuel
+
+
+def _look(m: Builder, name: str, steps: list[Step]) -> None:
+    for f in m.functions:
+        if f.export.startswith("peek"):
+            if not f.params:
+                steps.append(Invoke(name, f.export))
+            else:
+                steps += [Invoke(name, f.export, (value(str(f.params[0]), slot),)) for slot in range(2)]
+    for part in (*m.globals, *m.memories, *m.tables):
+        if part.export:
+            steps.append(Read(name, part.export))
