@@ -141,7 +141,7 @@ class Library:
             self.dll, "wasmtime_context_set_fuel"
         )
         wanted = [name for name in PROBES if name not in self.without]
-        if self.dies(wanted):
+        if self.fails(wanted):
             wanted = self.bearable(wanted)
         self.engine = self.new_engine(wanted)
         self.features = [name for name in PROBES if name not in self.without and self.compiles(PROBES[name][1])]
@@ -180,20 +180,20 @@ class Library:
         setter.restype, setter.argtypes = None, [c_void_p, c_uint64]
         setter(config, number)
 
-    def dies(self, features: list[str]) -> bool:
-        """Whether making an engine with these features ends the process, tried in a child."""
+    def fails(self, features: list[str]) -> bool:
+        """Whether an engine with these features ends the process or does not have them all, tried in a child."""
         child = os.fork()
         if child == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            self.new_engine(features)
-            os._exit(0)
+            self.engine = self.new_engine(features)
+            os._exit(not all(self.compiles(PROBES[name][1]) for name in features))
         return os.waitpid(child, 0)[1] != 0
 
     def bearable(self, features: list[str]) -> list[str]:
         """The features that the library accepts with these settings, each added to those before it."""
         found: list[str] = []
         for name in features:
-            if not self.dies([*found, name]):
+            if not self.fails([*found, name]):
                 found.append(name)
         return found
 
