@@ -189,7 +189,7 @@ class _Validation:
             if len(sub.supers) > 1:
                 raise Invalid(f"sub type {number} has more than one super type")
             for sup in sub.supers:
-                if isinstance(sup, int) and sup >= number:
+                if isinstance(sup, int) and not 0 <= sup < number:
                     raise Invalid(f"unknown type {sup}: not before its sub type {number}")
 
     @rule("Subtype_ok")
