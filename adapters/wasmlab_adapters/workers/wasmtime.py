@@ -95,18 +95,14 @@ PROBES = {
     "exceptions": ("exceptions", "010401600000030201000d030100000a0f010d0002401f4001020008000b0b0b"),
     "gc": ("gc", "0109025f017f016000017f030201010a0b010900fb0100fb0200000b"),
 }
-TRAPS = [
-    "STACK_OVERFLOW",
-    "MEMORY_OUT_OF_BOUNDS",
-    "HEAP_MISALIGNED",
-    "TABLE_OUT_OF_BOUNDS",
-    "INDIRECT_CALL_TO_NULL",
-    "BAD_SIGNATURE",
-    "INTEGER_OVERFLOW",
-    "INTEGER_DIVISION_BY_ZERO",
-    "BAD_CONVERSION_TO_INTEGER",
+BASES = {"relaxed-simd": "simd", "gc": "function-references", "table64": "memory64"}
+"""Features that the library does not take without another one."""
+
+TRAPS = (
+    *("STACK_OVERFLOW", "MEMORY_OUT_OF_BOUNDS", "HEAP_MISALIGNED", "TABLE_OUT_OF_BOUNDS", "INDIRECT_CALL_TO_NULL"),
+    *("BAD_SIGNATURE", "INTEGER_OVERFLOW", "INTEGER_DIVISION_BY_ZERO", "BAD_CONVERSION_TO_INTEGER"),
     "UNREACHABLE_CODE_REACHED",
-]
+)
 """Names of the first trap codes; the numbers after them changed over time, and their words are taken instead."""
 
 RESOURCES = {
@@ -136,7 +132,8 @@ class Library:
                 function.restype, function.argtypes = result, parameters
         self.has_exceptions = hasattr(self.dll, "wasmtime_context_take_exception")
         self.settings = dict(settings)
-        self.without = [name for name in self.settings.pop("without", "").split(",") if name in PROBES]
+        lacking = self.settings.pop("without", "").split(",")
+        self.without = [name for name in PROBES if name in lacking or BASES.get(name, "") in lacking]
         self.counts_fuel = self.settings.get("consume_fuel") == "true" and hasattr(
             self.dll, "wasmtime_context_set_fuel"
         )
