@@ -133,7 +133,7 @@ class Library:
         self.has_exceptions = hasattr(self.dll, "wasmtime_context_take_exception")
         self.settings = dict(settings)
         lacking = self.settings.pop("without", "").split(",")
-        self.without = [name for name in PROBES if name in lacking or BASES.get(name, "") in lacking]
+        self.without = [name for name in PROBES if name in lacking or BASES.get(name) in lacking]
         self.counts_fuel = self.settings.get("consume_fuel") == "true" and hasattr(
             self.dll, "wasmtime_context_set_fuel"
         )
