@@ -47,9 +47,13 @@ def cache_folder() -> Path:
 
 
 def find_installed(package: Package, version: str) -> Path | None:
-    """The folder of an installed package, or None."""
+    """The folder of an installed package, or None; EngineUnavailable where the cache is not only ours."""
     folder = _folder(package, version)
-    return folder if folder.is_dir() and not folder.is_symlink() else None
+    for place in (cache_folder(), cache_folder() / "engines", folder.parent, folder):
+        if not os.path.lexists(place):
+            return None
+        _check_private(place)
+    return folder
 
 
 def install(package: Package, version: str = "") -> Path:
@@ -59,17 +63,16 @@ def install(package: Package, version: str = "") -> Path:
         raise EngineUnavailable(f"{version!r} is no version of {package.name}", f"such as {package.version}")
     folder = _folder(package, version)
     if found := find_installed(package, version):
-        private_folder(cache_folder())
         return found
     for place in (cache_folder(), cache_folder() / "engines", folder.parent):
         private_folder(place)
-    with _lock(folder.with_name(f"{folder.name}.lock")):
+    with _lock(folder.with_name(f"{folder.name}.lock")) as lock:
         if found := find_installed(package, version):  # another process was faster
             return found
         pins = package.sha256 if version == package.version else {}
         part = folder.with_name(f"{folder.name}.part")
         part.mkdir(mode=0o700, exist_ok=True)
-        wheel = _wheel(package.name, version, pins, part)
+        wheel = _wheel(package.name, version, pins, part, lock)
         content = part / "content"
         shutil.rmtree(content, ignore_errors=True)
         try:
@@ -83,14 +86,25 @@ def install(package: Package, version: str = "") -> Path:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter, or hold an existing one against that: code is run from it."""
+    """Make a folder that only its owner may enter, or see that nobody else can write into the one that is there."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        pass  # no folder: the check below says so
+    except OSError as error:
+        raise _unusable(folder, error) from None
+    _check_private(folder)
+
+
+def _unusable(folder: Path, error: OSError) -> EngineUnavailable:
+    return EngineUnavailable(f"the cache {folder} cannot be used: {error.strerror}", "set WASMLAB_CACHE to another")
+
+
+def _check_private(folder: Path) -> None:
+    try:
         found = folder.lstat()
     except OSError as error:
-        raise EngineUnavailable(
-            f"the cache {folder} cannot be used: {error.strerror}", "set WASMLAB_CACHE to a folder of yours"
-        ) from None
+        raise _unusable(folder, error) from None
     wrong = ""
     if not stat.S_ISDIR(found.st_mode):
         wrong = "is a symbolic link" if stat.S_ISLNK(found.st_mode) else "is no folder"
@@ -126,23 +140,26 @@ def _folder(package: Package, version: str) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[int]:
     """Wait for the lock on a file, which stays: removing it would let two processes hold different ones."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _wheel(name: str, version: str, pins: dict[str, str], part: Path) -> Path:
+def _wheel(name: str, version: str, pins: dict[str, str], part: Path, lock: int) -> Path:
     """The package's wheel, downloaded unless an interrupted installation left it whole, and held against its pin."""
     for left in part.glob("*.whl"):
         if pins.get(left.name) == _digest(left):
             return left
         left.unlink()
-    _download(name, version, part)
+    _download(name, version, part, lock)
     wheels = list(part.glob("*.whl"))
     if len(wheels) != 1:
         raise EngineUnavailable(f"pip downloaded {len(wheels)} files for {name} {version}, not one wheel")
@@ -158,13 +175,16 @@ def _wheel(name: str, version: str, pins: dict[str, str], part: Path) -> Path:
     return wheel
 
 
-def _download(name: str, version: str, folder: Path) -> None:
+def _download(name: str, version: str, folder: Path, lock: int) -> None:
+    """Run pip, which shares the lock: if we are killed, the next process waits until pip has ended too."""
     if importlib.util.find_spec("pip") is None:
         raise EngineUnavailable(f"{name} {version}: this Python has no pip", f"{sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL, pass_fds=[lock]
+        )
     except subprocess.TimeoutExpired:
         raise EngineUnavailable(f"{name} {version}: no download within {DOWNLOAD_SECONDS} s") from None
     if done.returncode == 0:

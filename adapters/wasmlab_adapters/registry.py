@@ -22,6 +22,7 @@ from pathlib import Path
 import wasmlab_matrices
 import wasmlab_ref
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
+from wasmlab_ref.case import Outcome
 from wasmlab_ref.outcome import trap_kinds
 
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
@@ -108,6 +109,7 @@ class Target:
     features: frozenset[str] = frozenset()
     """What the row says it supports; empty for a program, whose hello says it."""
     traps: Mapping[str, str] = field(default_factory=dict)
+    exhaustions: Mapping[str, str] = field(default_factory=dict)
     quirks: tuple[Quirk, ...] = ()
     where: str = "local"
 
@@ -115,11 +117,20 @@ class Target:
         """A worker for it, not started yet."""
         return Worker(self.argv, {**os.environ, **self.env}, self.limits, self.name, loop)
 
-    def trap_kind(self, words: str) -> str:
-        """The kind of trap behind a worker's detail, several joined by "|" where the engine merges them; "" if none."""
-        if words in trap_kinds():
-            return words
-        return next((kind for key, kind in self.traps.items() if key in words), "")
+    def translate(self, outcome: Outcome) -> Outcome:
+        """A worker's outcome in the standard's words: the engine's own words for traps become kinds of traps.tbl.
+
+        Several kinds are joined by "|" where the engine merges them.  Words that the row does not know stay.
+        """
+        if outcome.kind != "trapped" or outcome.detail in trap_kinds():
+            return outcome
+        for words, resource in self.exhaustions.items():
+            if words in outcome.detail:
+                return Outcome("exhausted", outcome.values, resource)
+        for words, kinds in self.traps.items():
+            if words in outcome.detail:
+                return Outcome("trapped", outcome.values, kinds)
+        return outcome
 
 
 def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
@@ -139,6 +150,8 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         raise EngineUnavailable(f"{parsed} runs on another machine than this {here}", "leave the architecture out")
     if here not in row.architectures:
         raise EngineUnavailable(f"{parsed.engine} does not run on {here}", f"it does on {', '.join(row.architectures)}")
+    if parsed.version and row.package is None:
+        raise EngineNameError(f"{parsed.engine} is part of the lab and has no versions to choose from")
     variant_name = parsed.variant or (_first_present(parsed.engine, row) if row.alias else "")
     if variant_name and variant_name not in row.variants:
         raise EngineNameError(unknown(f"variant of {parsed.engine}", variant_name, row.variants))
@@ -159,6 +172,7 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         limits=row.limits,
         features=frozenset(row.features) - frozenset(variant.without if variant else ()),
         traps=row.traps,
+        exhaustions=row.exhaustions,
         quirks=row.quirks,
     )
 
@@ -200,8 +214,6 @@ def _module_present(module: str) -> bool:
 def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path | None]:
     """Version and folder of the engine's package, if it has one."""
     if row.package is None:
-        if name.version:
-            raise EngineNameError(f"{name.engine} is part of the lab and has no versions to choose from")
         return wasmlab_version(), None
     version = name.version or row.package.version
     if fetch:
