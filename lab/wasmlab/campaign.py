@@ -148,7 +148,16 @@ class Shard:
 
     def run(self, indices: Iterator[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Do the cases; yields what happened every 250 ms, and at the end."""
-        self._started = committed = time.monotonic()
+        self._started = time.monotonic()
+        try:
+            yield from self._run(indices, stop)
+        except KeyboardInterrupt:
+            yield self.take()
+            raise
+        yield self.take()
+
+    def _run(self, indices: Iterator[int], stop: Callable[[], bool]) -> Iterator[Batch]:
+        committed = time.monotonic()
         flying: deque[tuple[int, Case]] = deque()
         for index in indices:
             case = self.plan.make(derive(self.plan.seed, index), self.plan.features)
@@ -162,7 +171,6 @@ class Shard:
                     yield self.take()
         while flying:
             self._settle(*flying.popleft(), stop)
-        yield self.take()
 
     def take(self) -> Batch:
         """What happened since the last time; the shard goes on with an empty batch."""

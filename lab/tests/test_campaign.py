@@ -1,0 +1,170 @@
+"""The fuzz loop, against engines inside this process."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+import zoo
+from wasmlab_ref.case import Case, Instantiate, Invoke
+
+from wasmlab.campaign import Plan, Shard, derive
+from wasmlab.errors import UsageError
+from wasmlab.model import Batch, Campaign, EngineRecord
+from wasmlab.parallel import hunt
+from wasmlab.store import Store, load
+
+OPS = ("i32.add", "i32.sub", "i32.xor", "i32.shl", "i32.div_s", "i32.rem_u")
+
+
+def make(seed: int, features: frozenset[str]) -> Case:
+    """A small random case."""
+    draw = random.Random(seed)
+    body = "(local.get 0)"
+    for _ in range(draw.randrange(1, 6)):
+        body = f"({draw.choice(OPS)} {body} (i32.const {draw.getrandbits(6)}))"
+    text = f'(module (func (export "f") (param i32) (result i32) {body}))'
+    return zoo.case_of(text, steps=(Instantiate("a", 0), *(Invoke("a", "f", (f"i32:{n:x}",)) for n in (0, 3))))
+
+
+def flaky(name: str) -> zoo.LocalEngine:
+    """`flaky` differs once in its life time, in the first process of it."""
+    engine = zoo.resolve("right" if name == "flaky" else name)
+    engine.name = name
+    if name == "flaky" and not made:
+        engine.bug = zoo.BUGS["xor-lsb"]
+    made.append(name)
+    return engine
+
+
+made: list[str] = []
+
+
+def plan(*engines: str, **changes: object) -> Plan:
+    fields: dict[str, object] = {
+        "engines": engines, "features": frozenset({"mvp"}), "seed": 1, "resolve": zoo.resolve, "make": make,
+        "examples": 200,
+    }  # fmt: skip
+    return Plan(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def campaign(*engines: str, seed: int = 1) -> Campaign:
+    return Campaign(tuple(EngineRecord(e, e, "1", ("mvp",)) for e in engines), ("mvp",), seed, "digest")
+
+
+def test_seeds_of_cases_are_fixed_for_all_time() -> None:
+    assert [derive(0, i) for i in range(3)] == [
+        5857645148978988075, 14719997280833369599, 16218901029274378637,
+    ]  # fmt: skip
+    assert derive(1, 2) == derive(1, 2) != derive(2, 1)
+
+
+def test_engines_that_agree(tmp_path: Path) -> None:
+    with Store(tmp_path, campaign("right", "also")) as store:
+        hunt(plan("right", "also"), store, 1, lambda: False)
+    run = load(tmp_path)
+    assert run.cases == 200
+    assert run.counters["agree"] == 200
+    assert run.counters["calls"] == run.counters["complete calls"] == 400
+    assert run.complete == 1.0
+    assert not run.divergences
+    assert run.instructions["i32.add"] > 0
+    assert run.progress.low == 200
+
+
+def test_a_planted_bug_is_found_reduced_signed_and_counted_once(tmp_path: Path) -> None:
+    names = ("right", "bug/xor-lsb")
+    with Store(tmp_path, campaign(*names)) as store:
+        totals = hunt(plan(*names), store, 1, lambda: False)
+    run = load(tmp_path)
+    (found,) = run.divergences
+    assert found.signature == "right returned / bug/xor-lsb returned at invoke: i32.xor [i32]"
+    assert found.count == run.counters["diverge"] == totals.signatures[found.id] > 20
+    assert found.size <= 3
+    assert found.answers["right"][0][found.step or 0] != found.answers["bug/xor-lsb"][0][found.step or 0]
+
+
+def test_two_bugs_are_two_signatures(tmp_path: Path) -> None:
+    with Store(tmp_path, campaign("bug/xor-lsb", "bug/shl-high")) as store:
+        hunt(plan("bug/xor-lsb", "bug/shl-high", examples=100), store, 1, lambda: False)
+    opcodes = {d.signature.partition(": ")[2] for d in load(tmp_path).divergences}
+    assert {"i32.xor [i32]", "i32.shl [i32]"} <= opcodes
+
+
+def test_what_does_not_happen_again_in_fresh_processes_is_inconclusive(tmp_path: Path) -> None:
+    made.clear()
+    with Store(tmp_path, campaign("flaky", "right")) as store:
+        hunt(plan("flaky", "right", resolve=flaky, examples=60), store, 1, lambda: False)
+    run = load(tmp_path)
+    assert not run.divergences
+    assert run.inconclusive["not reproduced in fresh processes"] > 0
+    assert run.samples[0].reason == "not reproduced in fresh processes"
+
+
+def test_a_campaign_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    names = ("right", "bug/xor-lsb")
+    seen = 0
+
+    def stop() -> bool:
+        return seen > 0
+
+    def show(totals: object) -> None:
+        nonlocal seen
+        seen += 1
+
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, examples=50), store, 1, lambda: False, show)
+    with Store(tmp_path, campaign(*names)) as store:
+        assert store.progress.low == 50
+        hunt(plan(*names, examples=120), store, 1, lambda: False)
+    whole = tmp_path / "whole"
+    with Store(whole, campaign(*names)) as store:
+        hunt(plan(*names, examples=120), store, 1, lambda: False)
+    assert load(tmp_path).counters == load(whole).counters
+    assert [d.id for d in load(tmp_path).divergences] == [d.id for d in load(whole).divergences]
+
+
+def test_an_interrupt_keeps_what_was_done(tmp_path: Path) -> None:
+    def interrupted(seed: int, features: frozenset[str]) -> Case:
+        if seed == derive(1, 100):
+            raise KeyboardInterrupt
+        return make(seed, features)
+
+    with Store(tmp_path, campaign("right", "also")) as store, pytest.raises(KeyboardInterrupt):
+        hunt(plan("right", "also", make=interrupted), store, 1, lambda: False)
+    assert load(tmp_path).progress.low >= 80
+
+
+def test_time_ends_a_campaign(tmp_path: Path) -> None:
+    with Store(tmp_path, campaign("right", "also")) as store:
+        hunt(plan("right", "also", examples=None, deadline=time.monotonic() + 0.4), store, 1, lambda: False)
+    assert 0 < load(tmp_path).cases
+
+
+def test_two_processes_do_the_same_as_one(tmp_path: Path) -> None:
+    names = ("right", "bug/xor-lsb")
+    for jobs in (1, 2):
+        with Store(tmp_path / str(jobs), campaign(*names)) as store:
+            hunt(plan(*names, examples=80), store, jobs, lambda: False)
+    one, two = load(tmp_path / "1"), load(tmp_path / "2")
+    assert one.counters == two.counters
+    assert {d.id: d.count for d in one.divergences} == {d.id: d.count for d in two.divergences}
+
+
+def test_an_engine_that_cannot_start_ends_the_campaign_in_any_process(tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        with Store(tmp_path / str(jobs), campaign("right")) as store, pytest.raises(UsageError, match="no engine here"):
+            hunt(plan("right", resolve=missing), store, jobs, lambda: False)
+
+
+def missing(name: str) -> zoo.LocalEngine:
+    raise UsageError("no engine here")
+
+
+def test_a_shard_hands_over_what_it_has(tmp_path: Path) -> None:
+    with Shard(plan("right", "also")) as shard:
+        batches = list(shard.run(iter(range(40))))
+    assert sorted(i for batch in batches for i in batch.done) == list(range(40))
+    assert all(isinstance(batch, Batch) for batch in batches)

@@ -1,0 +1,161 @@
+"""`wasmlab fuzz`: the campaign."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..campaign import Plan, generate, generator_digest, records
+from ..display import Display, summary
+from ..errors import UsageError
+from ..findings import write_findings
+from ..known import known_divergences
+from ..model import Campaign, Run
+from ..opening import common_features, engine_errors, merged_stages, names_of, open_engine, opened
+from ..parallel import hunt
+from ..store import Store, load
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType):
+    """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
+        if not found or not float(found[1]):
+            self.fail(f"{value!r} is no duration: expected 90s, 10m, 2h", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+@click.command("fuzz")
+@click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
+@click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@click.option("--features", help="Features to use, separated by commas. Default: all that every engine supports.")
+@click.option("--examples", type=click.IntRange(min=1), help="Number of cases.")
+@click.option("--time", "duration", type=Duration(), help="How long, such as 10m. Default, without --examples: 1m.")
+@click.option("--seed", type=click.IntRange(min=0), help="Default: a random one, which is printed.")
+@click.option("-j", "jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the campaign; an existing one is resumed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--no-html", is_flag=True, help="No HTML report.")
+def fuzz(
+    engines: str, more: tuple[str, ...], features: str | None, examples: int | None, duration: float | None,
+    seed: int | None, jobs: int, out: Path | None, as_json: bool, no_html: bool,
+) -> None:  # fmt: skip
+    """Generate cases, run them on every engine, and report where they differ.
+
+    Divergences are confirmed in fresh processes, reduced to a few instructions and told apart by signature. Ctrl-C
+    keeps everything; the same command with the same --out and --seed goes on.
+
+    \b
+    Example: wasmlab fuzz --engines ref,wasmtime --time 10m -j 2 --out night
+    """
+    names = names_of(engines, more, least=2)
+    duration = duration if duration or examples else 60.0
+    with opened(names) as started:
+        common = common_features(started, features)
+        merged = merged_stages(started)
+        engine_records = records(started)
+    folder = out or Path("wasmlab-runs") / time.strftime("%Y-%m-%d-%H%M%S")
+    seed = _seed(folder) if seed is None else seed
+    campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator_digest())
+    plan = Plan(names, common, seed, open_engine, generate, examples, merged=merged, known=known_divergences())
+    interrupted = _campaign(plan, folder, campaign, jobs, duration)
+    _finish(folder, as_json, not no_html)
+    found = any(not divergence.known for divergence in load(folder).divergences)
+    sys.exit(130 if interrupted else 1 if found else 0)
+
+
+def _seed(folder: Path) -> int:
+    """The seed of the campaign to resume, or a random one."""
+    try:
+        return load(folder).campaign.seed
+    except UsageError:
+        return secrets.randbits(32)
+
+
+def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None) -> bool:
+    """Run it, with a display; was it interrupted?"""
+    from dataclasses import replace
+
+    with Store(folder, campaign) as store, _stopping() as stop, engine_errors():
+        with Display(plan.engines, plan.examples, duration) as display:
+            engines = ", ".join(f"{e.resolved or e.name} {e.version}".strip() for e in campaign.engines)
+            display.note(f"{engines}; seed {plan.seed}; {folder}")
+            if duration is not None:
+                plan = replace(plan, deadline=time.monotonic() + duration)
+            try:
+                hunt(plan, store, jobs, stop.is_set, display.show)
+            except KeyboardInterrupt:
+                return True
+        return stop.is_set()
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets; the second one interrupts."""
+    event = threading.Event()
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+        click.echo("\nstopping after the cases in flight; Ctrl-C again to stop at once", err=True)
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _finish(folder: Path, as_json: bool, html: bool) -> None:
+    """Reports and files of the findings; data on stdout."""
+    run = load(folder)
+    write_findings(run, folder)
+    report = folder / "report.html" if html else None
+    if report:
+        from wasmlab_reports.html import render
+
+        report.write_text(render([run]), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(to_json(run, folder, report)))
+    else:
+        Console().print(summary(run, report))
+
+
+def to_json(run: Run, folder: Path, report: Path | None) -> dict[str, Any]:
+    """What `fuzz --json` prints."""
+    return {
+        "cases": run.cases,
+        "complete": round(run.complete, 4),
+        "inconclusive": dict(sorted(run.inconclusive.items())),
+        "seconds": round(run.seconds, 3),
+        "per_second": round(run.cases / max(run.seconds, 1e-6), 1),
+        "rules_reached": len(run.rules),
+        "divergences": [
+            {
+                "signature": d.signature,
+                "engines": [name for group in d.groups for name in group],
+                "case": str(folder / "findings" / d.id / "reduced.json"),
+                "count": d.count,
+            }
+            for d in run.divergences
+        ],
+        "report": str(report) if report else None,
+    }

@@ -1,0 +1,75 @@
+"""Engines from the names on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from wasmlab_ref.features import FEATURES, closure
+
+from .errors import Missing, UsageError
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """The adapters' errors as the command line's: a wrong name is wrong usage, an absent engine is missing."""
+    from wasmlab_adapters.errors import EngineNameError, EngineUnavailable
+
+    try:
+        yield
+    except EngineUnavailable as error:
+        raise Missing(str(error), error.hint) from None
+    except EngineNameError as error:
+        raise UsageError(str(error)) from None
+
+
+def open_engine(name: str) -> Any:
+    """An engine that is not started yet; `UsageError` for a wrong name, `Missing` for what cannot be had here."""
+    from wasmlab_adapters.engine import Engine
+    from wasmlab_adapters.registry import resolve
+
+    with engine_errors():
+        return Engine(resolve(name))
+
+
+def names_of(engines: str, more: Sequence[str] = (), least: int = 1) -> tuple[str, ...]:
+    """The names of `--engines` and `--engine`, each once."""
+    from wasmlab_adapters.registry import EngineName
+
+    with engine_errors():
+        names = [str(name) for name in EngineName.parse_list(engines)] + list(more)
+    if len(set(names)) != len(names):
+        raise UsageError(f"an engine is named twice: {', '.join(names)}")
+    if len(names) < least:
+        raise UsageError(f"at least {least} engines are needed", hint="--engines ref,wasmtime")
+    return tuple(names)
+
+
+@contextmanager
+def opened(names: Sequence[str], resolve: Callable[[str], Any] = open_engine) -> Iterator[list[Any]]:
+    """The engines, started."""
+    with ExitStack() as stack, engine_errors():
+        yield [stack.enter_context(resolve(name)) for name in names]
+
+
+def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str]:
+    """What all engines support, with what it builds on; or `wanted` (commas between), if all of them do."""
+    engines = list(engines)
+    shared = frozenset.intersection(*(frozenset(engine.features) & frozenset(FEATURES) for engine in engines))
+    shared = frozenset(name for name in shared if closure([name]) <= shared)
+    if wanted is None:
+        return shared
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names:
+        if name not in FEATURES:
+            raise UsageError(f"no feature {name!r}", hint=f"features: {', '.join(FEATURES)}")
+        for engine in engines:
+            if lacking := closure([name]) - frozenset(engine.features):
+                raise UsageError(f"{engine.name} does not support {', '.join(sorted(lacking))}")
+    return closure([*names, "mvp"])
+
+
+def merged_stages(engines: Iterable[Any]) -> frozenset[str]:
+    """The engines that do not tell malformed from invalid modules: all that do not say that they do."""
+    return frozenset(engine.name for engine in engines if not getattr(engine, "tells_stages", False))

@@ -1,0 +1,124 @@
+"""A case as a script in the standard's test format, with outcomes as assertions: a regression test to paste."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, parse_value
+from wasmlab_ref.decode import decode
+from wasmlab_ref.outcome import Malformed, trap_kinds
+from wasmlab_ref.text import print_module
+from wasmlab_ref.text.numbers import F32, F64, float_text
+from wasmlab_ref.text.print import string
+
+_FLOATS = {"f32": F32, "f64": F64}
+_NO_TEXT = "unexpected"
+
+
+def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "") -> str:
+    """The script; `outcomes` (of the reference) say what is right, one for each step.
+
+    What a script cannot say (the content of memories and tables) becomes a comment.
+    """
+    lines = [f";; {line}" for line in title.splitlines()]
+    for number, step in enumerate(case.steps):
+        outcome = outcomes[number] if number < len(outcomes) else Outcome("unsupported")
+        lines += _step(case, step, outcome)
+    return "\n".join(lines) + "\n"
+
+
+def module_text(data: bytes, name: str = "", form: str = "") -> str:
+    """A module of a script: in text where it can be decoded, else its bytes."""
+    head = f"(module{f' {name}' if name else ''}"
+    try:
+        text = print_module(decode(data)).rstrip() if form != "binary" else ""
+    except Malformed:
+        text = ""
+    if not text:
+        return f"{head} binary {string(data)})"
+    return head + text.removeprefix("(module")
+
+
+def _step(case: Case, step: object, outcome: Outcome) -> Iterator[str]:
+    match step:
+        case Instantiate(name, module):
+            yield from _instantiate(case.modules[module], identifier(name), outcome)
+        case Register(name, module_name):
+            yield f"(register {string(module_name.encode())} {identifier(name)})"
+        case Invoke(name, export, args, repeat):
+            action = " ".join([f"(invoke {identifier(name)} {string(export.encode())}", *map(literal, args)]) + ")"
+            for _ in range(min(repeat, 100) - 1):
+                yield action
+            yield _assertion(action, outcome)
+        case Read(name, export):
+            is_global = len(outcome.values) == 1 and outcome.kind == "returned"
+            if is_global:
+                yield _assertion(f"(get {identifier(name)} {string(export.encode())})", outcome)
+            else:
+                yield f";; {string(export.encode())} of {identifier(name)} then holds {_comment(str(outcome))}"
+
+
+def _instantiate(data: bytes, name: str, outcome: Outcome) -> Iterator[str]:
+    text = module_text(data)
+    match outcome.kind:
+        case "malformed":
+            yield f"(assert_malformed {module_text(data, form='binary')} {string(_NO_TEXT.encode())})"
+        case "invalid":
+            yield f'(assert_invalid\n{text}\n  "")'
+        case "unlinkable":
+            yield f'(assert_unlinkable\n{text}\n  "")'
+        case "trapped":
+            yield f"(assert_trap\n{text}\n  {_trap_text(outcome)})"
+        case _:
+            yield module_text(data, name)
+
+
+def _assertion(action: str, outcome: Outcome) -> str:
+    match outcome.kind:
+        case "returned":
+            return " ".join([f"(assert_return {action}", *map(pattern, outcome.values)]) + ")"
+        case "trapped":
+            return f"(assert_trap {action} {_trap_text(outcome)})"
+        case "threw":
+            return f"(assert_exception {action})"
+        case "exhausted":
+            return f'(assert_exhaustion {action} "")'
+    return f"{action}  ;; {_comment(str(outcome))}"
+
+
+def _trap_text(outcome: Outcome) -> str:
+    row = trap_kinds().get(outcome.detail)
+    return string((row.text if row else "").encode())
+
+
+def identifier(name: str) -> str:
+    """A name as a symbolic identifier."""
+    if name.isascii() and name.replace("_", "").replace("-", "").isalnum():
+        return f"${name}"
+    return f"${string(name.encode())}"
+
+
+def literal(text: str) -> str:
+    """A value as an argument; floats exactly, NaNs with their payload."""
+    type_, bits = parse_value(text)
+    match type_:
+        case "i32" | "i64":
+            return f"({type_}.const {bits:#x})"
+        case "f32" | "f64":
+            return f"({type_}.const {float_text(bits, _FLOATS[type_])})"
+        case "v128":
+            return f"(v128.const i32x4 {' '.join(f'{bits >> 32 * i & 0xFFFFFFFF:#010x}' for i in range(4))})"
+        case "ref.extern":
+            return f"(ref.extern {bits})"
+    return f"({text.partition(':')[0]})" if type_ != "ref.null" else "(ref.null extern)"
+
+
+def pattern(text: str) -> str:
+    """A value as an expected result."""
+    type_ = text.partition(":")[0]
+    return "(ref.null)" if type_ == "ref.null" else literal(text)
+
+
+def _comment(text: str) -> str:
+    """Text that cannot end the comment."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
