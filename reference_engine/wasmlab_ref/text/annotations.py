@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ..decode import SECTIONS, USES_DATA_INDEX
 from ..encode import instruction, unsigned, val_type, vector
@@ -119,29 +120,31 @@ class Annotations:
 
     def customs(self, module: Module, fields: Iterable[int]) -> tuple[Custom, ...]:
         """The custom sections of `module`; `fields` are the places where @custom may stand."""
-        allowed = set(fields) if self._customs else set()
-        placed = []
+        for names in self._names.values():
+            raise self._error(names[0], "misplaced @name annotation")
+        for hints in self.hints.values():
+            raise self._error(hints[0], f"@{_HINT} annotation: not in a function, before an instruction")
+        name_section = self._name_section()
+        if not (self._customs or name_section or self._hinted):
+            return ()
+        allowed, place, placed = set(fields), _Places(module), []
         for annotation in self._customs:
             if annotation.before not in allowed:
                 raise self._error(annotation, "misplaced @custom annotation")
-            placed.append(self._custom(annotation, module))
-        for leftover in self._names.values():
-            raise self._error(leftover[0], "misplaced @name annotation")
-        for leftover in self.hints.values():
-            raise self._error(leftover[0], f"@{_HINT} annotation: not in a function, before an instruction")
-        if names := self._name_section():
-            placed.append(_place(module, "after", "last", Custom("name", names)))
+            placed.append(self._custom(annotation, place))
+        if name_section:
+            placed.append(place("after", "last", "name", name_section))
         if self._hinted:
-            placed.append(_place(module, "before", "code", Custom(_HINT, self._hint_section(module))))
-        return tuple(custom for _, custom in sorted(placed, key=lambda pair: pair[0]))
+            placed.append(place("before", "code", _HINT, self._hint_section(module)))
+        return _in_order(placed)
 
-    def _custom(self, annotation: Annotation, module: Module) -> tuple[tuple[int, bool], Custom]:
+    def _custom(self, annotation: Annotation, place: _Places) -> _Placed:
         title = self._string(annotation, "missing section name")
         items = annotation.items
         direction, section, first = "after", "last", 1
         if items[1:2] == ("(",):
             direction, section, first = *self._placement(annotation), 5
-        return _place(module, direction, section, Custom(title, self._strings(annotation, first)))
+        return place(direction, section, title, self._strings(annotation, first))
 
     def _placement(self, annotation: Annotation) -> tuple[str, str]:
         """`(before section)` or `(after section)`, which the items 1 to 4 must be."""
@@ -194,24 +197,38 @@ def _indirect_name_map(names: dict[int, _NameMap]) -> bytes:
     return vector(lambda index: unsigned(index) + _name_map(names[index]), sorted(names)) if names else b""
 
 
-def _present(module: Module) -> set[int]:
-    """The ids of the sections that the binary of `module` has."""
-    parts = {
-        1: module.types, 2: module.imports, 3: module.funcs, 4: module.tables, 5: module.memories, 13: module.tags,
-        6: module.globals, 7: module.exports, 8: module.start is not None, 9: module.elems, 10: module.funcs,
-        11: module.datas, 12: any(step.op in USES_DATA_INDEX for func in module.funcs for step in func.body),
-    }  # fmt: skip
-    return {section for section, content in parts.items() if content}
+_Placed = tuple[tuple[int, bool], Custom]
+"""A custom section with its place: the number of a section, and whether before the next one rather than after it."""
 
 
-def _place(module: Module, direction: str, section: str, custom: Custom) -> tuple[tuple[int, bool], Custom]:
-    """The section with its place, and a key that sorts by place: what is after a section comes before what is before
-    the next one.  `(after s)` is kept to the letter, so that what was printed is read back even if s is missing."""
-    if direction == "after" and section != "last":
-        id_ = SECTION_IDS[section]
-        return (_ORDER.index(id_), False), Custom(custom.name, custom.data, id_)
-    ends = {"first": 0, "last": len(_ORDER)}
-    limit = ends[section] if section in ends else _ORDER.index(SECTION_IDS[section])
-    present = _present(module)
-    id_ = next((s for s in reversed(_ORDER[:limit]) if s in present), 0)
-    return (_ORDER.index(id_), True), Custom(custom.name, custom.data, id_)
+def _in_order(placed: list[_Placed]) -> tuple[Custom, ...]:
+    """The sections by place, and in the order of the text where that is the same; so `after` never goes back."""
+    customs, latest = [], 0
+    for _, custom in sorted(placed, key=lambda pair: pair[0]):
+        latest = max(latest, _ORDER.index(custom.after))
+        customs.append(replace(custom, after=_ORDER[latest]))
+    return tuple(customs)
+
+
+class _Places:
+    """Places custom sections among the sections that the binary of a module has."""
+
+    def __init__(self, module: Module) -> None:
+        parts = {
+            1: module.types, 2: module.imports, 3: module.funcs, 4: module.tables, 5: module.memories, 13: module.tags,
+            6: module.globals, 7: module.exports, 8: module.start is not None, 9: module.elems, 10: module.funcs,
+            11: module.datas, 12: any(step.op in USES_DATA_INDEX for func in module.funcs for step in func.body),
+        }  # fmt: skip
+        self.present = {section for section, content in parts.items() if content}
+
+    def __call__(self, direction: str, section: str, title: str, data: bytes) -> _Placed:
+        """`(after s)` is kept to the letter, so that what was printed is read back even if there is no section s;
+        the other placements go by the sections that there are."""
+        if section == "first":
+            return (0, False), Custom(title, data, 0)
+        if direction == "after" and section != "last":
+            id_ = SECTION_IDS[section]
+            return (_ORDER.index(id_), False), Custom(title, data, id_)
+        limit = len(_ORDER) if section == "last" else _ORDER.index(SECTION_IDS[section])
+        id_ = next((s for s in reversed(_ORDER[:limit]) if s in self.present), 0)
+        return (limit - 1, True), Custom(title, data, id_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..types import FuncType, RecType, SubType
 from .annotations import Annotations
-from .cursor import Cursor
+from .cursor import Cursor, shortened
 from .lexer import Source
 
 SPACES = ("type", "func", "table", "memory", "global", "tag", "elem", "data")
@@ -36,7 +36,7 @@ class Context(Cursor):
         start = self.i
         name = self.identifier()
         if name is not None and names.setdefault(name, index) != index:
-            raise self.error(f"duplicate {what} ${name}", start)
+            raise self.error(f"duplicate {what} ${shortened(name)}", start)
 
     def add_group(self, group: RecType) -> None:
         """Append a recursive type to the types of the module."""
@@ -74,12 +74,10 @@ class Context(Cursor):
         token = self.tokens[self.i]
         if not token.startswith("$"):
             return self.natural(32)
-        index = names.get(token[1:])
+        name = self.identifier_at(self.i)
+        index = names.get(name)
         if index is None:
-            name = self.identifier_at(self.i)
-            index = names.get(name)
-            if index is None:
-                raise self.error(f"unknown {what} ${name}")
+            raise self.error(f"unknown {what} ${shortened(name)}")
         self.i += 1
         return index
 
@@ -109,6 +107,6 @@ class Context(Cursor):
         name = self.identifier_at(self.i)
         depths = self.label_depths.get(name)
         if not depths:
-            raise self.error(f"unknown label ${name}")
+            raise self.error(f"unknown label ${shortened(name)}")
         self.i += 1
         return len(self.labels) - 1 - depths[-1]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 from ..outcome import Malformed
 from . import numbers
 from .lexer import Source, is_identifier, is_string, string_bytes
 
 KEYWORDS: set[str] = set()
 """Words with a place in the grammar, for the choice between two error messages; each module adds its own."""
-
-_LITERAL = re.compile(
-    r"[+-]?(?:0x[0-9a-fA-F](?:_?[0-9a-fA-F])*(?:\.(?:[0-9a-fA-F](?:_?[0-9a-fA-F])*)?)?(?:[pP][+-]?[0-9](?:_?[0-9])*)?"
-    r"|[0-9](?:_?[0-9])*(?:\.(?:[0-9](?:_?[0-9])*)?)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?"
-    r"|inf|nan(?::(?:canonical|arithmetic|0x[0-9a-fA-F](?:_?[0-9a-fA-F])*))?)"
-    r"|(?:offset|align)=(?:0x[0-9a-fA-F](?:_?[0-9a-fA-F])*|[0-9](?:_?[0-9])*)"
-)
 
 
 def is_number(token: str) -> bool:
@@ -26,13 +17,18 @@ def is_number(token: str) -> bool:
 
 def is_known(token: str) -> bool:
     """Whether a token is one of the language at all."""
-    return bool(
-        token in "()"
+    return (
+        token in ("(", ")")
         or token in KEYWORDS
-        or _LITERAL.fullmatch(token)
+        or numbers.is_literal(token.removeprefix("offset=").removeprefix("align="))
         or is_identifier(token)
         or is_string(token.removeprefix("$"))
     )
+
+
+def shortened(token: str) -> str:
+    """A token for an error message."""
+    return token if len(token) <= 60 else f"{token[:57]}..."
 
 
 class Cursor:
@@ -53,9 +49,8 @@ class Cursor:
             return self.error("unexpected token: end of text", at)
         if token == "$":
             return self.error("empty identifier", at)
-        shown = token if len(token) <= 60 else f"{token[:57]}..."
         kind = "unexpected token" if is_known(token) else "unknown operator"
-        return self.error(f"{kind} {shown}", at)
+        return self.error(f"{kind} {shortened(token)}", at)
 
     def at(self, keyword: str) -> bool:
         """Whether `(keyword` comes next."""
@@ -132,8 +127,12 @@ class Cursor:
 
     def natural(self, bits: int) -> int:
         """Read an unsigned number below 2^bits."""
+        token = self.tokens[self.i]
+        if len(token) < 3 and token.isdecimal():  # most numbers are
+            self.i += 1
+            return int(token)
         try:
-            value = numbers.natural(self.tokens[self.i], bits)
+            value = numbers.natural(token, bits)
         except OverflowError:
             raise self.error(f"i{bits} constant out of range") from None
         if value is None:

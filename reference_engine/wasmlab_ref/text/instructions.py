@@ -12,7 +12,7 @@ from ..syntax import Cast, Catch, Expr, Instr, MemArg, instr
 from ..types import RefType
 from . import numbers, types
 from .context import SPACES, Context
-from .cursor import KEYWORDS, Cursor, is_known, is_number
+from .cursor import KEYWORDS, Cursor, is_known, is_number, shortened
 
 KEYWORDS.update(BY_MNEMONIC, ("then", "item", "offset", "catch", "catch_ref", "catch_all", "catch_all_ref"))
 
@@ -55,7 +55,7 @@ def _keyed(p: Context, key: str) -> int | None:
     except OverflowError:
         raise p.error("i64 constant out of range") from None
     if value is None:
-        raise p.error(f"unknown operator {token}")
+        raise p.error(f"unknown operator {shortened(token)}")
     p.i += 1
     return value
 
@@ -308,7 +308,7 @@ class _Sequence:
         p.i += 1
         label = p.identifier()
         if label is not None and label != frame.label:
-            raise p.error(f"mismatching label ${label}", p.i - 1)
+            raise p.error(f"mismatching label ${shortened(label)}", p.i - 1)
         if keyword == "else":
             self.stack.append(_Frame(_State.BLOCK, frame.at, label=frame.label))
         else:

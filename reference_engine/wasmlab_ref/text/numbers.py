@@ -16,6 +16,7 @@ _NATURAL = re.compile(rf"()(?:0x({_HEX_DIGITS})|({_DIGITS}))")
 _DECIMAL = re.compile(rf"([+-]?)({_DIGITS})(?:\.({_DIGITS})?)?(?:[eE]([+-]?{_DIGITS}))?")
 _HEX = re.compile(rf"([+-]?)0x({_HEX_DIGITS})(?:\.({_HEX_DIGITS})?)?(?:[pP]([+-]?{_DIGITS}))?")
 _SPECIAL = re.compile(rf"([+-]?)(?:(inf)|nan(?::0x({_HEX_DIGITS}))?)")
+_NAN_PATTERN = re.compile(r"nan:(?:canonical|arithmetic)")
 
 _SIGNIFICANT = 800
 """Decimal digits that can decide a rounding (f64 needs 768); of those beyond, it matters only whether one is not 0."""
@@ -38,6 +39,11 @@ class Format(NamedTuple):
 
 F32, F64 = Format(24, 32), Format(53, 64)
 FORMATS = {"f32": F32, "f64": F64}
+
+
+def is_literal(token: str) -> bool:
+    """Whether a token is a number, of whatever size, or one of the NaN patterns of scripts."""
+    return any(form.fullmatch(token) for form in (_INTEGER, _DECIMAL, _HEX, _SPECIAL, _NAN_PATTERN))
 
 
 def natural(token: str, bits: int) -> int | None:
