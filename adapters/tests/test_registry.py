@@ -95,12 +95,20 @@ def test_a_target() -> None:
         ("UNREACHABLE_CODE_REACHED", Outcome("trapped", detail="unreachable")),
         ("TABLE_OUT_OF_BOUNDS", Outcome("trapped", detail="undefined element|out of bounds table access")),
         ("cast failure", Outcome("trapped", detail="cast failure")),
-        ("STACK_OVERFLOW", Outcome("exhausted", detail="call stack")),
         ("what nobody knows", Outcome("trapped", detail="what nobody knows")),
     ],
 )
 def test_translation(words: str, outcome: Outcome) -> None:
     assert resolve("wasmtime").translate(Outcome("trapped", detail=words)) == outcome
+
+
+@pytest.mark.usefixtures("_installed")
+def test_one_trap_for_every_null() -> None:
+    target = resolve("wasmtime")
+    once = target.translate(Outcome("trapped", detail="null reference"))
+    assert "null array reference" in once.detail.split("|")
+    assert target.translate(once) == once
+    assert target.translate(Outcome("threw", detail="null reference")).detail == "null reference"
 
 
 def test_not_here() -> None:

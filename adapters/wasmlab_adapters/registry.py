@@ -23,7 +23,6 @@ import wasmlab_matrices
 import wasmlab_ref
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
 from wasmlab_ref.case import Outcome
-from wasmlab_ref.outcome import trap_kinds
 
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import find_installed, install
@@ -109,7 +108,6 @@ class Target:
     features: frozenset[str] = frozenset()
     """What the row says it supports; empty for a program, whose hello says it."""
     traps: Mapping[str, str] = field(default_factory=dict)
-    exhaustions: Mapping[str, str] = field(default_factory=dict)
     quirks: tuple[Quirk, ...] = ()
     where: str = "local"
 
@@ -120,16 +118,12 @@ class Target:
     def translate(self, outcome: Outcome) -> Outcome:
         """A worker's outcome in the standard's words: the engine's own words for traps become kinds of traps.tbl.
 
-        Several kinds are joined by "|" where the engine merges them.  Words that the row does not know stay.
+        Several kinds are joined by "|" where the engine merges them.  Words that its row does not know stay.
         """
-        if outcome.kind != "trapped" or outcome.detail in trap_kinds():
-            return outcome
-        for words, resource in self.exhaustions.items():
-            if words in outcome.detail:
-                return Outcome("exhausted", outcome.values, resource)
-        for words, kinds in self.traps.items():
-            if words in outcome.detail:
-                return Outcome("trapped", outcome.values, kinds)
+        if outcome.kind == "trapped":
+            for words, kinds in self.traps.items():
+                if words in outcome.detail:
+                    return Outcome("trapped", outcome.values, kinds)
         return outcome
 
 
@@ -172,7 +166,6 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         limits=row.limits,
         features=frozenset(row.features) - frozenset(variant.without if variant else ()),
         traps=row.traps,
-        exhaustions=row.exhaustions,
         quirks=row.quirks,
     )
 

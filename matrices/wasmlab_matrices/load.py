@@ -100,8 +100,6 @@ class EngineRow:
     """The flags that its worker takes, and what each does."""
     traps: dict[str, str] = field(default_factory=dict)
     """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
-    exhaustions: dict[str, str] = field(default_factory=dict)
-    """The same for what it calls a trap and the standard exhaustion, to the resource that ran out."""
     limits: Limits = field(default_factory=Limits)
     quirks: tuple[Quirk, ...] = ()
     variants: dict[str, Variant] = field(default_factory=dict)
