@@ -13,9 +13,10 @@ from wasmlab_ref.types import RecType
 from .config import Config
 from .drawing import draw_module
 from .linking import Offer, offers
-from .module import Builder, Swarm
+from .module import Builder
 from .source import SeededSource, Source
 from .steps import script
+from .swarm import Swarm
 from .types import draw_groups
 
 DEFAULT = Config()

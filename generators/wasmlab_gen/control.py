@@ -23,7 +23,7 @@ DEEPEST = 7
 
 def run(b: Body, most: int) -> None:
     """Up to `most` statements."""
-    statements = b.module.statements()
+    statements = b.module.swarm.statements()
     for _ in range(1 + b.below(most)):
         if b.full():
             return
@@ -392,13 +392,10 @@ def _perhaps_throw(b: Body, fuel: int, tags: Sequence[Tag]) -> None:
         b.condition(fuel // 3)
         b.open("if", ())
     if thrown and (not tags or b.below(4) == 0):
-        b.get(b.source.pick(thrown))
-        b.emit("throw_ref")
+        again(b, b.source.pick(thrown))
     else:
         throw(b, b.source.pick(tags), fuel)
-    if sure:
-        dead(b)
-    else:
+    if not sure:
         b.close()
 
 
@@ -430,17 +427,21 @@ def rethrow(b: Body, _: Any, t: None, fuel: int, nan: str) -> None:
     """Throw a caught exception again, where something may catch it, unless it is null."""
     kept = [i for i, u in enumerate(b.locals) if u == EXNREF]
     if kept and b.trying and not deep(b):
-        local = b.source.pick(kept)
-        if not b.risky():
-            b.get(local)
-            b.emit("ref.is_null")
-            b.emit("i32.eqz")
-        else:
-            b.rarely()
-        b.open("if", ())
+        again(b, b.source.pick(kept))
+
+
+def again(b: Body, local: int) -> None:
+    """Throw what a local holds, if it holds anything, or a trap is wanted."""
+    if b.risky():
+        b.rarely()
+    else:
         b.get(local)
-        b.emit("throw_ref")
-        b.close()
+        b.emit("ref.is_null")
+        b.emit("i32.eqz")
+    b.open("if", ())
+    b.get(local)
+    b.emit("throw_ref")
+    b.close()
 
 
 # Branches on references
@@ -450,7 +451,7 @@ def _solid(m: Builder, t: Any) -> Sequence[None]:
     return (None,) if isinstance(t, RefType) and not t.nullable and m.inhabited(t) else ()
 
 
-@expression("br_on_non_null", "function-references", _solid)
+@expression("br_on_non_null", "function-references", _solid, of="ref")
 def br_on_non_null(b: Body, _: Any, t: RefType, fuel: int, nan: str) -> None:
     if deep(b):
         b.leaf(t)
@@ -462,7 +463,7 @@ def br_on_non_null(b: Body, _: Any, t: RefType, fuel: int, nan: str) -> None:
     b.close()
 
 
-@expression("br_on_null", "function-references", lambda m, t: m.nullable_types() if t == "i32" else ())
+@expression("br_on_null", "function-references", lambda m, t: m.nullable_types() if t == "i32" else (), of="i32")
 def br_on_null(b: Body, operand: RefType, t: ValType, fuel: int, nan: str) -> None:
     """A number that tells whether there was a null; the reference is used where it was not."""
     if deep(b):
@@ -486,7 +487,7 @@ def _casts_to(m: Builder, t: Any) -> Sequence[tuple[RefType, RefType]]:
     return [(source, target) for source, target in cast_pairs(m) if target.heap == t.heap]
 
 
-@expression("br_on_cast", "gc", _casts_to)
+@expression("br_on_cast", "gc", _casts_to, of="ref")
 def br_on_cast(b: Body, pair: tuple[RefType, RefType], t: RefType, fuel: int, nan: str) -> None:
     if deep(b):
         b.leaf(t)
@@ -500,7 +501,7 @@ def br_on_cast(b: Body, pair: tuple[RefType, RefType], t: RefType, fuel: int, na
     b.close()
 
 
-@expression("br_on_cast_fail", "gc", _casts_to)
+@expression("br_on_cast_fail", "gc", _casts_to, of="ref")
 def br_on_cast_fail(b: Body, pair: tuple[RefType, RefType], t: RefType, fuel: int, nan: str) -> None:
     if deep(b):
         b.leaf(t)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wasmlab_ref.syntax import Active, Expr, Instr, MemArg, instr
-from wasmlab_ref.types import FuncType, RecType, RefType, ValType
+from wasmlab_ref.types import ArrayType, FuncType, RecType, RefType, ValType
 
 from . import calls, control
 from .config import Config
 from .constants import constant
 from .function import Body
 from .linking import Offer, take, take_host
-from .module import Builder, Swarm
+from .module import Builder
 from .parts import Function, Memory, Table
 from .source import Source
+from .swarm import Swarm
 from .types import defaultable
 
 FUNCREF = RefType(True, "func")
@@ -33,8 +34,8 @@ def draw_module(
     _tags(m)
     own = _declare(m)
     m.settle()
+    _tables(m)  # before the globals: their initialisers cannot use own ones
     _globals(m)
-    _tables(m)
     _datas(m)
     _elems(m)
     _bodies(m, own)
@@ -101,7 +102,7 @@ def _tables(m: Builder) -> None:
         element = FUNCREF if i == 0 or not m.has("reference-types") else s.pick(m.nullable_types())
         if element.heap == "func" and m.has("function-references") and s.below(4) == 0 and m.functions:
             element = RefType(True, s.pick(m.functions).type)
-        size = s.pick((8, 10, 5, 16, 2, 0))
+        size = s.pick((8, 10, 5, 16, 6, 12, 2, 0))
         address = "i64" if m.has("table64") and s.below(2) else "i32"
         init = None
         if m.has("function-references") and s.below(3) == 0:
@@ -142,13 +143,20 @@ def _elems(m: Builder) -> None:
         if table.size > known:
             _fill(m, table, s.span(1, min(6, table.size - known)))
     if m.has("bulk-memory"):
+        wanted = [FUNCREF, *(m.nullable_types() if m.has("reference-types") else []), *_elements(m) * 4]
         for _ in range(s.below(3)):
-            t = s.pick([FUNCREF, *(m.nullable_types() if m.has("reference-types") else [])])
+            t = s.pick(wanted)
             if t == FUNCREF and not m.has("reference-types"):
                 t = RefType(False, "func")
             if t.nullable or m.inhabited(t):
                 init = tuple(constant(m, t) for _ in range(s.span(1, 5)))
                 m.add_elem(t, init, "passive", safe=not any(e.safe for e in m.elems) or s.below(3) > 0)
+
+
+def _elements(m: Builder) -> list[RefType]:
+    """The references that arrays hold."""
+    comps = [sub.comp for sub in m.types.subs if isinstance(sub.comp, ArrayType)]
+    return [comp.element.storage for comp in comps if isinstance(comp.element.storage, RefType)]
 
 
 def _fill(m: Builder, table: Table, length: int) -> None:
@@ -178,7 +186,7 @@ def _fill(m: Builder, table: Table, length: int) -> None:
 
 def _bodies(m: Builder, own: Sequence[Function]) -> None:
     s = m.source
-    share = m.config.instructions // len(own)
+    share = m.config.instructions * 6 // (10 * len(own))
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
         size = share * (40 + s.below(121)) // 100
@@ -215,7 +223,7 @@ def _prologue(b: Body) -> None:
 
 def _fill_body(b: Body) -> None:
     f, s = b.function, b.source
-    statements = b.module.statements()
+    statements = b.module.swarm.statements()
     sites = 0 if not f.depth else 1 if f.depth != 3 else 2
     while not b.full():
         statements[b.below(len(statements))](b, None, b.below(b.config.expression + 1), "")

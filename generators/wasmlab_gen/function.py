@@ -16,6 +16,7 @@ from .values import BITS
 if TYPE_CHECKING:
     from .module import Builder
     from .parts import Function
+    from .swarm import Maker
 
 CONST = {t: BY_MNEMONIC[f"{t}.const"] for t in BITS}
 _GET, _SET, _TEE = (BY_MNEMONIC[f"local.{verb}"] for verb in ("get", "set", "tee"))
@@ -46,7 +47,6 @@ class Body:
         self.code: list[Instr] = []
         self.locals: list[ValType] = list(function.params)
         self.reserved: set[int] = {0} if function.depth else set()  # what the code drawn must not overwrite
-        self.unset: set[int] = set()
         self.labels: list[Label] = [Label(function.results)]
         self.size = size
         self.end = size + 2 * module.config.expression + 20
@@ -57,7 +57,7 @@ class Body:
         self._scratch: dict[ValType, int] = {}
         self._readers: dict[ValType, list[Instr]] = {}
         self._writers: dict[ValType, list[int]] = {}
-        self._pools = module.pools
+        self._pools: dict[ValType, list[Maker]] = {}
 
     # Emitting
 
@@ -109,10 +109,14 @@ class Body:
     def expr(self, t: ValType, fuel: int, nan: str = "") -> None:
         """An expression of type `t` of about `fuel` instructions; the bits of its NaNs in shape `nan` do not matter."""
         if fuel > 0 and len(self.code) < self.end:
-            pool = self._pools.get(t) or self.module.pool(t)
+            pool = self._pools.get(t) or self._pool(t)
             pool[self.below(len(pool))](self, t, fuel - 1, nan)
         else:
             self.leaf(t)
+
+    def _pool(self, t: ValType) -> list[Maker]:
+        found = self._pools[t] = self.module.swarm.pool(t)
+        return found
 
     def exprs(self, ts: Sequence[ValType], fuel: int) -> None:
         """Several expressions, which share the fuel."""
@@ -134,9 +138,7 @@ class Body:
         found = self._readers.get(t)
         if found is None:
             below = self.types.below
-            found = [
-                Instr(_GET, (i,)) for i, u in enumerate(self.locals) if (u is t or below(u, t)) and i not in self.unset
-            ]
+            found = [Instr(_GET, (i,)) for i, u in enumerate(self.locals) if u == t or (t not in BITS and below(u, t))]
             found = found + found + self.module.global_readers(t)
             self._readers[t] = found
         return found
@@ -146,18 +148,28 @@ class Body:
         found = self._writers.get(t)
         if found is None:
             below = self.types.below
-            found = [i for i, u in enumerate(self.locals) if (u is t or below(t, u)) and i not in self.reserved]
+            found = [
+                i
+                for i, u in enumerate(self.locals)
+                if (u == t or (t not in BITS and below(t, u))) and i not in self.reserved
+            ]
             self._writers[t] = found
         return found
 
     def local(self, t: ValType, reserved: bool = False) -> int:
         """A new local; a reserved one is read but not written by the code drawn later."""
+        index, below = len(self.locals), self.types.below
         self.locals.append(t)
-        self._readers.clear()
-        self._writers.clear()
+        for u, readers in self._readers.items():
+            if u == t or (u not in BITS and below(t, u)):
+                readers.append(Instr(_GET, (index,)))
         if reserved:
-            self.reserved.add(len(self.locals) - 1)
-        return len(self.locals) - 1
+            self.reserved.add(index)
+        else:
+            for u, writers in self._writers.items():
+                if u == t or (u not in BITS and below(u, t)):
+                    writers.append(index)
+        return index
 
     def scratch(self, t: ValType) -> int:
         """A local for a value that is read back at once."""

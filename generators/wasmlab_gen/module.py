@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from wasmlab_ref.syntax import (
     Active, Data, Elem, Export, Expr, Func, Global as GlobalDef, Import, Instr, Module, Table as TableDef, instr,
@@ -13,33 +13,16 @@ from wasmlab_ref.types import (
     ValType,
 )
 
-from . import calls as calls, control as control, rows, special as special, statements as statements
 from .config import Config
 from .parts import Function, Global, Memory, Segment, Table, Tag
-from .registry import EXPRESSIONS, STATEMENTS
+from .registry import Special
+from .rows import Group
 from .source import Source
+from .swarm import Swarm
 from .types import Types
 
-Maker: TypeAlias = Callable[[Any, Any, int, str], None]
 FUNCREF = RefType(True, "func")
 EXTERNREF = RefType(True, "extern")
-
-
-class Swarm:
-    """What one case draws from: features, and the weight of each group of plain rows and of each special."""
-
-    def __init__(self, source: Source, features: frozenset[str], whole: bool) -> None:
-        self.features = features
-        self._source, self._whole = source, whole
-        self._weights: dict[object, int] = {}
-
-    def weight(self, key: object) -> int:
-        """How often something is drawn in this case: not at all, or up to six times as often as others."""
-        found = self._weights.get(key)
-        if found is None:
-            found = 1 if self._whole else (2, 2, 1, 2, 1, 6, 0)[self._source.below(7)]
-            self._weights[key] = found
-        return found
 
 
 class Builder:
@@ -51,6 +34,7 @@ class Builder:
         self.types = Types(groups)
         self.functions: list[Function] = []
         self.memories: list[Memory] = []
+        self.paged: list[Memory] = []  # the memories that are never empty
         self.tables: list[Table] = []
         self.globals: list[Global] = []
         self.tags: list[Tag] = []
@@ -67,8 +51,8 @@ class Builder:
         self.bodies: dict[int, Func] = {}
         self.start: int | None = None
         self.host_log: Function | None = None
-        self.pools: dict[ValType, list[Maker]] = {}
-        self._statements: list[Maker] = []
+        self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
+        self._lacks: dict[Group, bool] = {}
         self._inhabited: dict[RefType, bool] = {}
         self._referable: dict[HeapType, list[Function]] = {}
         self._concrete: dict[HeapType, list[int]] = {}
@@ -153,49 +137,32 @@ class Builder:
             self._inhabited[t] = found
         return found
 
-    def pool(self, t: ValType) -> list[Maker]:
-        """The ways to make a `t`, each as often as its weight."""
-        found = self.pools.get(t)
+    def options(self, special: Special, t: Any) -> Sequence[Any]:
+        """What a special instruction can be about here."""
+        found = self._options.get((special, t))
         if found is None:
-            found = self.pools[t] = [*self._plain(t), *self._special(EXPRESSIONS, t)]
-            if not found:
-                found.append(lambda b, t, fuel, nan: b.leaf(t))
+            found = self._options[special, t] = special.offers(self, t) if special.offers else ()
         return found
 
-    def statements(self) -> list[Maker]:
-        """The statements, each as often as its weight."""
-        if not self._statements:
-            self._statements = [*self._plain(None), *self._special(STATEMENTS, None)]
-        return self._statements
+    def lacks(self, group: Group) -> bool:
+        """Is there nothing that the rows of a group could be about?"""
+        found = self._lacks.get(group)
+        if found is None:
+            found = self._lacks[group] = not all(self._has(need) for need in group.needs)
+        return found
 
-    def _plain(self, t: ValType | None) -> Iterable[Maker]:
-        by_result = rows.groups()
-        found = list(by_result.get(t, ()))
-        if isinstance(t, RefType):
-            found = [g for u, gs in by_result.items() if isinstance(u, RefType) and self.types.below(u, t) for g in gs]
-        elif t is not None and self.addressed(t):
-            found += by_result["at"]
-        for group in found:
-            if group.feature in self.features and all(self._available(need) for need in group.needs):
-                yield from [group.make] * self.swarm.weight(group)
-
-    def _available(self, need: str) -> bool:
+    def _has(self, need: str) -> bool:
         if need == "mem":
-            return any(m.pages for m in self.memories)
+            return bool(self.paged)
         return bool({"memory": self.memories, "data": self.datas, "elem": self.elems}[need])
-
-    def _special(self, registry: Sequence[Any], t: ValType | None) -> Iterable[Maker]:
-        for special in registry:
-            if special.feature in self.features:
-                options = special.offers(self, t)
-                if options:
-                    yield from [special.bound(options)] * (special.weight * (1 + (self.swarm.weight(special) > 1)))
 
     # Parts
 
     def add_memory(self, memory: Memory, imported: Import | None = None) -> None:
         memory.index = len(self.memories)
         self.memories.append(memory)
+        if memory.pages:
+            self.paged.append(memory)
         if imported:
             self.imports.append(imported)
         else:

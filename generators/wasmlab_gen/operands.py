@@ -62,7 +62,7 @@ def _outside(b: Body, memory: Memory, last: int, fuel: int) -> int:
 
 def memory_access(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
     """A load or a store."""
-    memory = b.source.pick(b.module.memories)
+    memory = _memory(b)
     rest = row.params[1:]
     share = b.below(fuel + 1) if rest and fuel > 0 else fuel
     offset = address(b, memory, row.size, share)
@@ -71,6 +71,11 @@ def memory_access(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
     natural = row.size.bit_length() - 1
     align = natural if b.below(3) else b.below(natural + 1)
     return (MemArg(memory.index, align, offset), *[draw(b.source) for draw in row.immediates[1:]])
+
+
+def _memory(b: Body) -> Memory:
+    """One with pages, unless a trap is wanted or there is none."""
+    return b.source.pick(b.module.memories if b.risky() else b.module.paged or b.module.memories)
 
 
 def region(b: Body, memory: Memory, length: int, fuel: int) -> None:
@@ -102,7 +107,7 @@ def memory_grow(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
 
 
 def memory_fill(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
-    memory = b.source.pick(b.module.memories)
+    memory = _memory(b)
     length = b.source.pick((0, 1, 2, 7, 8, 16, 33))
     region(b, memory, length, fuel // 2)
     b.expr("i32", fuel // 2)
@@ -111,7 +116,7 @@ def memory_fill(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
 
 
 def memory_init(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
-    memory = b.source.pick(b.module.memories)
+    memory = _memory(b)
     segment = _segment(b, b.module.datas)
     start, length = slice_of(b, segment)
     region(b, memory, length, fuel)

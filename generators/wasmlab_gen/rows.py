@@ -50,7 +50,7 @@ class Row:
         self.size = int(memory[0][4:]) if memory else 0
         self.blind, self.makes, self.passes = _nan_facts(instruction)
 
-    def make(self, b: Body, t: ValType, fuel: int, nan: str) -> None:
+    def make(self, b: Body, t: Any, fuel: int, nan: str) -> None:
         """Emit operands and the instruction; `t` is the type wanted, `nan` the shape in which NaN bits do not matter to the context."""
         source, args = b.source, None
         if self.operands is not None:
@@ -100,20 +100,26 @@ def _nan_facts(row: Instruction) -> tuple[str, str, str]:
 class Group:
     """The rows of one feature and rule with the same results: drawn together."""
 
-    __slots__ = ("feature", "needs", "rows", "rule")
+    __slots__ = ("feature", "needs", "of_memory", "rows", "rule", "weight")
 
     def __init__(self, feature: str, rule: str) -> None:
         self.feature, self.rule = feature, rule
         self.rows: list[Row] = []
-        self.needs: frozenset[str] = frozenset()
+        self.needs: tuple[str, ...] = ()
+        self.weight = 1
+        self.of_memory = False
 
-    def make(self, b: Body, t: ValType, fuel: int, nan: str) -> None:
-        """Emit one of the rows."""
+    def make(self, b: Body, t: Any, fuel: int, nan: str) -> None:
+        """Emit one of the rows, unless the module lacks what they are about."""
+        if self.needs and (b.module.lacks(self) or (self.of_memory and not b.module.addressed(t))):
+            if t is not None:
+                b.expr(t, fuel, nan)
+            return
         rows = self.rows
         rows[b.below(len(rows))].make(b, t, fuel, nan)
 
 
-_NEEDS = ("mem", "memory", "data", "elem", "table", "tag")
+_NEEDS = ("mem", "memory", "data", "elem")
 
 
 @cache
@@ -132,8 +138,10 @@ def groups() -> dict[ValType | None, tuple[Group, ...]]:
         group = found.setdefault((result, instruction.feature, instruction.rule), Group(instruction.feature, instruction.rule))
         group.rows.append(row)
         kinds = (kind.partition(":")[0] for kind in instruction.immediates)
-        group.needs = group.needs | frozenset(kind for kind in kinds if kind in _NEEDS)
+        group.needs = tuple(dict.fromkeys([*group.needs, *(kind for kind in kinds if kind in _NEEDS)]))
     by_result: dict[ValType | None, list[Group]] = {}
     for (result, _, _), group in found.items():
         by_result.setdefault(result, []).append(group)
+        group.weight = 1 + len(group.rows).bit_length() // 2
+        group.of_memory = result == "at"
     return {result: tuple(members) for result, members in by_result.items()}

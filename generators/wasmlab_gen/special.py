@@ -51,11 +51,7 @@ def global_get(b: Body, index: int, t: ValType, fuel: int, nan: str) -> None:
 # References in general
 
 
-def _references(m: Builder, t: Any) -> Sequence[None]:
-    return (None,) if isinstance(t, RefType) else ()
-
-
-@expression("ref.null", "reference-types", _references)
+@expression("ref.null", "reference-types", of="ref")
 def new_reference(b: Body, _: Any, t: RefType, fuel: int, nan: str) -> None:
     """ref.null or ref.func, or what else makes a reference from nothing."""
     b.reference(t)
@@ -65,7 +61,7 @@ def _i32(m: Builder, t: Any) -> Sequence[ValType]:
     return m.nullable_types() if t == "i32" else ()
 
 
-@expression("ref.is_null", "reference-types", _i32)
+@expression("ref.is_null", "reference-types", _i32, of="i32")
 def ref_is_null(b: Body, operand: RefType, t: ValType, fuel: int, nan: str) -> None:
     b.expr(operand, fuel)
     b.emit("ref.is_null")
@@ -77,7 +73,7 @@ def _solid(m: Builder, t: Any) -> Sequence[RefType]:
     return ()
 
 
-@expression("ref.as_non_null", "function-references", _solid)
+@expression("ref.as_non_null", "function-references", _solid, of="ref")
 def ref_as_non_null(b: Body, operand: RefType, t: ValType, fuel: int, nan: str) -> None:
     b.expr(operand if b.risky() else RefType(False, operand.heap), fuel)
     b.emit("ref.as_non_null")
@@ -105,7 +101,7 @@ def _cast_sources(m: Builder, t: Any) -> Sequence[RefType]:
     return upcasts(m, t)
 
 
-@expression("ref.cast", "gc", _cast_sources)
+@expression("ref.cast", "gc", _cast_sources, of="ref")
 def ref_cast(b: Body, source: RefType, t: RefType, fuel: int, nan: str) -> None:
     """Up by way of a local, then down again; or of anything, which may trap."""
     if b.risky():
@@ -131,7 +127,7 @@ def _test_pairs(m: Builder, t: Any) -> Sequence[tuple[RefType, RefType]]:
     return cast_pairs(m) if t == "i32" else ()
 
 
-@expression("ref.test", "gc", _test_pairs)
+@expression("ref.test", "gc", _test_pairs, of="i32")
 def ref_test(b: Body, pair: tuple[RefType, RefType], t: ValType, fuel: int, nan: str) -> None:
     source, target = pair
     likely(b, source, target, fuel)
@@ -150,13 +146,13 @@ def _heap(name: str) -> Any:
     return lambda m, t: (None,) if isinstance(t, RefType) and t.heap == name else ()
 
 
-@expression("any.convert_extern", "gc", _heap("any"))
+@expression("any.convert_extern", "gc", _heap("any"), of="i31")
 def any_convert_extern(b: Body, _: Any, t: RefType, fuel: int, nan: str) -> None:
     b.expr(RefType(t.nullable, "extern"), fuel)
     b.emit("any.convert_extern")
 
 
-@expression("extern.convert_any", "gc", _heap("extern"), weight=2)
+@expression("extern.convert_any", "gc", _heap("extern"), weight=2, of="ref")
 def extern_convert_any(b: Body, _: Any, t: RefType, fuel: int, nan: str) -> None:
     b.expr(RefType(t.nullable, "any"), fuel)
     b.emit("extern.convert_any")
@@ -186,7 +182,7 @@ def slot(b: Body, table: Table, fuel: int, low: bool = False) -> None:
 
 
 def _tables_of(m: Builder, t: Any) -> Sequence[Table]:
-    return [table for table in m.tables if m.types.below(table.element, t)]
+    return [table for table in m.tables if table.size and m.types.below(table.element, t)]
 
 
 @expression("table.get", "reference-types", _tables_of, weight=2)
@@ -199,12 +195,12 @@ def _tables_addressed(m: Builder, t: Any) -> Sequence[Table]:
     return [table for table in m.tables if table.address == t]
 
 
-@expression("table.size", "reference-types", _tables_addressed)
+@expression("table.size", "reference-types", _tables_addressed, of="address")
 def table_size(b: Body, table: Table, t: ValType, fuel: int, nan: str) -> None:
     b.emit("table.size", table.index)
 
 
-@expression("table.grow", "reference-types", _tables_addressed)
+@expression("table.grow", "reference-types", _tables_addressed, of="address")
 def table_grow(b: Body, table: Table, t: ValType, fuel: int, nan: str) -> None:
     b.expr(table.element, fuel // 2)
     b.const(table.address, b.source.pick((0, 1, 1, 2, 1 << 20, (1 << (32 if t == "i32" else 64)) - 1)))
@@ -270,7 +266,7 @@ def _news(m: Builder, t: Any) -> Sequence[int]:
     return m.concrete(t.heap) if isinstance(t, RefType) else ()
 
 
-@expression("struct.new", "gc", _news, weight=4)
+@expression("struct.new", "gc", _news, weight=4, of="ref")
 def new(b: Body, index: int, t: RefType, fuel: int, nan: str) -> None:
     """A new structure or array, by any of the instructions for that."""
     comp = b.types.subs[index].comp

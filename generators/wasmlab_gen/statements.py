@@ -65,7 +65,8 @@ def memory_copy(b: Body, pair: tuple[Memory, Memory], t: None, fuel: int, nan: s
 
 
 def _tables(m: Builder, t: Any) -> Sequence[Table]:
-    return m.tables
+    """Tables with slots that are free to change."""
+    return [table for table in m.tables if table.size > len(table.slots)]
 
 
 @statement("table.set", "reference-types", _tables, weight=2)

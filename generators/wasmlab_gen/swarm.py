@@ -1,0 +1,74 @@
+"""What one case draws from: a subset of the features, and weights for what they offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from wasmlab_ref.types import RefType, ValType
+
+from . import calls, control, rows, special, statements  # noqa: F401 - these register what they make
+from .registry import EXPRESSIONS, STATEMENTS, Special
+from .source import Source
+
+if TYPE_CHECKING:
+    from .function import Body
+
+Maker: TypeAlias = "Callable[[Body, Any, int, str], None]"
+I31 = RefType(False, "i31")
+
+
+class Swarm:
+    """The features of a case, and the pools that its expressions and statements are drawn from.
+
+    A pool holds each maker as often as its weight.  What a maker needs of its module may be missing there: it then
+    leaves the choice to another.
+    """
+
+    def __init__(self, source: Source, features: frozenset[str], whole: bool) -> None:
+        self.features = features
+        self._source, self._whole = source, whole
+        self._weights: dict[object, int] = {}
+        self._pools: dict[str, list[Maker]] = {}
+
+    def weight(self, key: object) -> int:
+        """How often something is drawn in this case: not at all, or up to six times as often as others."""
+        found = self._weights.get(key)
+        if found is None:
+            found = 2 if self._whole else (2, 2, 1, 2, 1, 6, 0)[self._source.below(7)]
+            self._weights[key] = found
+        return found
+
+    def pool(self, t: ValType) -> list[Maker]:
+        """The ways to make a `t`."""
+        kind = t if isinstance(t, str) else "i31" if t.heap in ("i31", "eq", "any") else "ref"
+        found = self._pools.get(kind)
+        if found is None:
+            kinds = {"any", kind, "ref" if isinstance(t, RefType) else "number"}
+            if kind in ("i32", "i64"):
+                kinds.add("address")
+            found = self._pools[kind] = [*self._special(EXPRESSIONS, kinds), *self._plain(kind)]
+        return found
+
+    def statements(self) -> list[Maker]:
+        """The statements."""
+        found = self._pools.get("")
+        if found is None:
+            found = self._pools[""] = [*self._special(STATEMENTS, {"any"}), *self._plain("")]
+        return found
+
+    def _special(self, registry: Iterable[Special], kinds: set[str]) -> Iterable[Maker]:
+        for special in registry:
+            if special.of in kinds and special.feature in self.features:
+                yield from [special.draw] * (special.weight * (1 if self.weight(special) < 2 else 2))
+
+    def _plain(self, kind: str) -> Iterable[Maker]:
+        by_result = rows.groups()
+        found = by_result.get(kind or None, ())
+        if kind in ("i32", "i64"):
+            found += by_result["at"]
+        elif kind == "i31":
+            found = by_result[I31]
+        for group in found:
+            if group.feature in self.features:
+                yield from [group.make] * (self.weight(group) * group.weight)
