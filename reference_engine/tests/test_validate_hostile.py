@@ -125,7 +125,6 @@ def test_time_is_linear(make: Callable[[int], Module]) -> None:
     assert large < 9 * small + 0.02
 
 
-@pytest.mark.slow
 def test_a_megabyte_of_blocks() -> None:
     assert seconds(nested_blocks(500_000)) < 20
 

@@ -140,15 +140,7 @@ class _Validation:
         for elem in self._each("element segment", module.elems):
             self._elem(elem)
         self._start()
-        exports = self._exports(
-            {
-                "func": [FuncRef(t) for t in funcs],
-                "table": tables,
-                "memory": memories,
-                "global": globals_,
-                "tag": [TagType(t) for t in tags],
-            }
-        )
+        exports = self._exports({"func": funcs, "table": tables, "memory": memories, "global": globals_, "tag": tags})
         return ValidModule(
             module=module,
             types=tuple(self.types),
@@ -371,12 +363,15 @@ class _Validation:
 
     @rule("Export_ok", "Externidx_ok/func", "Externidx_ok/table", "Externidx_ok/mem")
     @rule("Externidx_ok/global", "Externidx_ok/tag")
-    def _exports(self, spaces: Mapping[str, Sequence[ExternType]]) -> tuple[ExternType, ...]:
+    def _exports(self, spaces: Mapping[str, Sequence[DefType | ExternType]]) -> tuple[ExternType, ...]:
         """The closed types of the exports, whose names must differ."""
         types: list[ExternType] = []
         names: set[str] = set()
         for export in self._each("export", self.module.exports):
-            types.append(lookup(spaces[export.kind], export.index, _EXTERN_NAMES[export.kind]))
+            t = lookup(spaces[export.kind], export.index, _EXTERN_NAMES[export.kind])
+            if isinstance(t, DefType):
+                t = FuncRef(t) if export.kind == "func" else TagType(t)
+            types.append(t)
             if export.name in names:
                 raise Invalid("duplicate export name")
             names.add(export.name)

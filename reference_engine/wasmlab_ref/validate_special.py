@@ -102,7 +102,8 @@ def if_(code: Code, instr: Instr) -> None:
 def else_(code: Code, instr: Instr) -> None:
     if code.frame.opener != "if":
         raise Invalid("else without if")
-    code.swap_branch(code.leave())
+    frame = code.leave()
+    code.open("else", frame.params, frame.results)
 
 
 @special("end", variants=())

@@ -31,7 +31,7 @@ from .types import (
 )
 
 WIDE, MAX_WORK = 1_000, 20_000_000
-"""Sequences of more types than the JavaScript API allows for a function are counted; so many of them may be moved."""
+"""Of sequences longer than the JavaScript API allows functions to have, a module may move so many operands in all."""
 
 T = TypeVar("T")
 C = TypeVar("C", FuncType, StructType, ArrayType)
@@ -61,6 +61,7 @@ class Context:
     elems: Sequence[RefType] = ()
     datas: Sequence[int] = ()
     refs: frozenset[int] = frozenset()
+    work: int = 0
     _reftypes: dict[RefType, RefType] = field(default_factory=dict)
     _blocktypes: dict[ValType | int | None, FuncType] = field(default_factory=dict)
     _structs: dict[int, tuple[tuple[ValType, ...], bool]] = field(default_factory=dict)
@@ -119,6 +120,12 @@ class Context:
             known = tuple(unpack(f.storage) for f in fields), all(defaultable(f.storage) for f in fields)
             self._structs[index] = known
         return known
+
+    def charge(self, count: int) -> None:
+        """Account for a sequence of many types, which two bytes of code can ask for."""
+        self.work += count
+        if self.work > MAX_WORK:
+            raise Exhausted("validation")
 
     def show(self, t: ValType) -> str:
         """`t` as the text format writes it, defined types by their index in this module."""
@@ -189,15 +196,14 @@ class Code:
         self.block_heights: list[int] = []
         self.readable: dict[int, ValType] = {}
         self.trail: list[int] = []
-        self.work = 0
 
     # Operands
 
-    def mismatch(self, required: Sequence[ValType], who: str = "instruction") -> NoReturn:
+    def mismatch(self, required: Sequence[ValType]) -> NoReturn:
         """Raise the error that says which operands were required and which are there."""
         have = self.stack[max(self.height, len(self.stack) - len(required)) :]
         show = self.context.show_all
-        raise Invalid(f"type mismatch: {who} requires {show(required)} but stack has {show(have)}")
+        raise Invalid(f"type mismatch: instruction requires {show(required)} but stack has {show(have)}")
 
     def expect(self, types: Sequence[ValType]) -> int:
         """Check that the topmost operands match `types`; where they start on the stack."""
@@ -208,7 +214,7 @@ class Code:
                 self.mismatch(types)
             start = self.height
         if len(stack) - start > WIDE:
-            self.charge(len(stack) - start)
+            self.context.charge(len(stack) - start)
         for i in range(start, len(stack)):
             actual, required = stack[i], types[i - base]
             if actual is not required and not match_valtype(actual, required):
@@ -222,19 +228,13 @@ class Code:
     def push(self, types: Sequence[ValType]) -> None:
         """Leave operands of these types."""
         if len(types) > WIDE:
-            self.charge(len(types))
+            self.context.charge(len(types))
         self.stack += types
 
     def apply(self, params: Sequence[ValType], results: Sequence[ValType]) -> None:
         """Take operands of the types `params`, leave those of the types `results`."""
         del self.stack[self.expect(params) :]
         self.push(results)
-
-    def charge(self, count: int) -> None:
-        """Account for a sequence of many types, which two bytes of code can ask for."""
-        self.work += count
-        if self.work > MAX_WORK:
-            raise Exhausted("validation")
 
     def pop_any(self) -> ValType:
         """Take an operand of any type; "bot" where unreachable code has none."""
@@ -256,7 +256,7 @@ class Code:
     def matches(self, sub: Sequence[ValType], sup: Sequence[ValType]) -> bool:
         """Whether one sequence of types matches another."""
         if len(sub) > WIDE:
-            self.charge(len(sub))
+            self.context.charge(len(sub))
         return match_resulttype(sub, sup)
 
     # Control
@@ -271,9 +271,10 @@ class Code:
         """Open a block."""
         self.pop(params)
         self.block_heights.append(len(self.stack))
-        self._open(opener, params, results)
+        self.open(opener, params, results)
 
-    def _open(self, opener: str, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+    def open(self, opener: str, params: Sequence[ValType], results: Sequence[ValType]) -> None:
+        """Open a block, or a second branch of one, whose parameters were taken already."""
         self.height = len(self.stack)
         self.frame = Frame(opener, params, results, self.height, len(self.trail))
         self.frames.append(self.frame)
@@ -283,7 +284,9 @@ class Code:
         """Close the innermost block: exactly its results must be there; they are taken, and its locals unset."""
         frame = self.frame
         if self.expect(frame.results) != frame.height:
-            self.mismatch_exact(frame)
+            show = self.context.show_all
+            have = show(self.stack[frame.height :])
+            raise Invalid(f"type mismatch: {frame.opener} requires {show(frame.results)} but stack has {have}")
         while len(self.trail) > frame.trail:
             del self.readable[self.trail.pop()]
         del self.stack[frame.height :]
@@ -292,16 +295,6 @@ class Code:
             self.frame = self.frames[-1]
             self.height = self.frame.height
         return frame
-
-    def mismatch_exact(self, frame: Frame) -> NoReturn:
-        """Raise the error that a block leaves more than its results."""
-        show = self.context.show_all
-        have = show(self.stack[frame.height :])
-        raise Invalid(f"type mismatch: {frame.opener} requires {show(frame.results)} but stack has {have}")
-
-    def swap_branch(self, frame: Frame) -> None:
-        """Open the else branch of `frame`, which was just left."""
-        self._open("else", frame.params, frame.results)
 
     def diverge(self) -> None:
         """What follows in this block is unreachable."""
