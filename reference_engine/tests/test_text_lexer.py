@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.text import syntax_error_caret
 from wasmlab_ref.text.lexer import Source, string_bytes

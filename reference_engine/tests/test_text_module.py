@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import pytest
+
 from wasmlab_ref.outcome import Invalid, Malformed
-from wasmlab_ref.syntax import Active, Cast, Catch, Custom, Data, Elem, Export, Expr, Func, Import, MemArg, Module, instr
+from wasmlab_ref.syntax import (
+    Active,
+    Cast,
+    Catch,
+    Custom,
+    Data,
+    Elem,
+    Export,
+    Expr,
+    Func,
+    Import,
+    MemArg,
+    Module,
+    instr,
+)
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import (
     ArrayType,

@@ -8,6 +8,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wasmlab_ref.text import numbers
 from wasmlab_ref.text.numbers import F32, F64, Format
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from wasmlab_ref import syntax
 from wasmlab_ref.isa import INSTRUCTIONS, Instruction
 from wasmlab_ref.syntax import Active, Cast, Catch, Custom, Instr, MemArg, instr
