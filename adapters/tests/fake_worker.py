@@ -54,6 +54,8 @@ def misbehave(do: str, request: dict[str, Any]) -> None:
         os.write(OUT, b'{"id": "\xff"}\n')
     elif do == "deep":
         say("[" * 100_000 + "\n")
+    elif do == "bomb":
+        say("[" + "[]," * 2_000_000 + "[]]\n")
     elif do == "wrong id":
         answer(request["id"] + 1, RETURNED)
     elif do == "too many":

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from wasmlab_adapters import runner, strays
+from wasmlab_adapters import process, runner, strays
 from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.runner import Worker
 from wasmlab_matrices.load import Limits
@@ -87,6 +91,7 @@ def test_answers_in_order(make: Make) -> None:
         ("deep", "unparsed", "protocol", "RecursionError"),
         ("wrong id", "unparsed", "protocol", "not the answer to 3"),
         ("too many", "unparsed", "protocol", "not 1 outcomes"),
+        ("bomb", "unparsed", "protocol", "a million parts"),
         ("flood lines", "unparsed", "protocol", "started"),
         ("flood err", "unparsed", "output", "standard error"),
     ],
@@ -257,6 +262,54 @@ def test_unread_answers_stop_the_worker(make: Make, monkeypatch: pytest.MonkeyPa
     assert kinds(first) == ["returned"] * 3
 
 
+def test_recycling_with_unread_answers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MAX_UNREAD", 1 << 20)
+    worker = make(recycle=1, window=1, memory=4096)
+    for _ in range(3):
+        ask(worker, "big", deadline=30)
+    ask(worker, "a")
+    worker.start()
+    while worker.stats.started < 3 and worker._pending[0].answer is None:
+        worker._loop.step()
+    assert kinds(worker) == ["returned"] * 4
+
+
+def test_any_mixture(make: Make) -> None:
+    failures = {"signal SIGSEGV": "crashed", "half": "crashed", "unmarked exit": "crashed", "exit": "crashed"}
+    failures |= {"garbage": "unparsed", "too many": "unparsed", "wrong id": "unparsed", "grandchild": "crashed"}
+    draw = random.Random(5)
+    worker, expected = make(recycle=7, window=5), []
+    for _ in range(80):
+        step = draw.choice([*failures, *["a", "b", "exit after"] * 4])
+        expected.append(failures.get(step, "returned"))
+        ask(worker, step, deadline=30)
+        while worker.pending() > draw.randrange(1, 20):
+            found = worker.next()
+            kind = found["failure"]["kind"] if "failure" in found else "returned"
+            assert kind == expected[-worker.pending() - 1]
+    rest = expected[-worker.pending() :]
+    assert kinds(worker) == rest
+
+
+def test_a_thread_that_ends_takes_no_worker_with_it(make: Make) -> None:
+    worker = make()
+    thread = threading.Thread(target=worker.start)
+    thread.start()
+    thread.join()
+    ask(worker, "a")
+    time.sleep(0.1)
+    assert kinds(worker) == ["returned"]
+    assert worker.stats.started == 1
+
+
+def test_without_setpriv(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.shutil, "which", lambda name, path=None: None if name == "setpriv" else name)
+    worker = make()
+    for step in ("a", "signal SIGSEGV", "b"):
+        ask(worker, step)
+    assert kinds(worker) == ["returned", "crashed", "returned"]
+
+
 def test_two_workers_move_together(make: Make) -> None:
     first, second = make(), make()
     first.start()
@@ -299,7 +352,19 @@ workers[0].next()
 """
 
 
-@pytest.mark.parametrize("how", ["kill", "end"])
+def marked(run: str) -> list[int]:
+    return [pid for pid, mark in strays.marked() if mark == run]
+
+
+def guard_of(run: str) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().split(b"\0")[-3:-1] == [strays.__file__.encode(), run.encode()]:
+                return int(folder.name)
+    raise AssertionError("no guard")
+
+
+@pytest.mark.parametrize("how", ["kill", "kill with its guard", "end"])
 def test_nothing_outlives_the_lab(how: str) -> None:
     paths = os.pathsep.join(p for p in sys.path if p)
     lab = subprocess.Popen(
@@ -311,34 +376,39 @@ def test_nothing_outlives_the_lab(how: str) -> None:
     assert lab.stdout
     run = strays.identity(lab.pid)
     pids = [int(lab.stdout.readline()) for _ in range(2)]
-    if how == "kill":
+    if how != "end":
         assert lab.stdout.readline() == "ready\n"
         time.sleep(0.2)
-        assert len([pid for pid, mark in strays.marked() if mark == run]) >= 3  # with the daemon
+        assert len(marked(run)) >= 3  # with the daemon
+        if how != "kill":
+            os.kill(guard_of(run), signal.SIGKILL)
         lab.kill()
     lab.wait(10)
     lab.stdout.close()
     assert all(gone(pid) for pid in pids)
+    if how == "kill with its guard":
+        assert len(marked(run)) == 1  # the parent-death signal does not reach the daemon; the next lab does
+        assert strays.sweep() >= 1
     until = time.monotonic() + 5
-    while [pid for pid, mark in strays.marked() if mark == run] and time.monotonic() < until:
+    while marked(run) and time.monotonic() < until:
         time.sleep(0.02)
-    assert [pid for pid, mark in strays.marked() if mark == run] == []
+    assert marked(run) == []
 
 
 def test_sweep_spares_the_living() -> None:
-    def marked(mark: str) -> subprocess.Popen[bytes]:
+    def sleep(mark: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["sleep", "1000"], env={strays.MARK: mark, "PATH": os.environ["PATH"]})
 
     namespace, pid, started = strays.identity().split(".")
-    living, foreign = marked(strays.identity()), marked(f"1{namespace}.{pid}.1")
-    dead = marked(f"{namespace}.{pid}.{int(started) - 1}")  # our process id, used before by another
-    odd = marked("no identity")
+    living, foreign = sleep(strays.identity()), sleep(f"1{namespace}.{pid}.1")
+    dead = sleep(f"{namespace}.{pid}.{int(started) - 1}")  # our process id, used before by another
+    odd = sleep("no identity")
     try:
         time.sleep(0.1)
         strays.sweep()
         assert gone(dead.pid)
         assert [p.poll() for p in (living, foreign, odd)] == [None] * 3
     finally:
-        for process in (living, foreign, dead, odd):
-            process.kill()
-            process.wait()
+        for victim in (living, foreign, dead, odd):
+            victim.kill()
+            victim.wait()

@@ -211,10 +211,8 @@ class Worker:
             raise LookupError("no request was submitted whose answer was not taken")
         self._wait(lambda: self._pending[0].answer is not None)
         request = self._pending.popleft()
-        paused = self._unread > MAX_UNREAD
         self._unread -= request.size
-        if paused and self._unread <= MAX_UNREAD and self._process:
-            self._loop.selector.register(self._process.stdout, selectors.EVENT_READ, self._on_stdout)
+        self._listen()
         answer: Answer = request.answer or {}
         return answer
 
@@ -256,7 +254,7 @@ class Worker:
         self.stats.started += 1
         self._process = process
         self._loop.workers.append(self)
-        self._loop.selector.register(process.stdout, selectors.EVENT_READ, self._on_stdout)
+        self._listen()
         self._loop.selector.register(process.stderr, selectors.EVENT_READ, self._on_stderr)
 
     def _release(self) -> str:
@@ -284,6 +282,8 @@ class Worker:
         process = self._process
         if process is None:
             return
+        if self._unread > MAX_UNREAD:
+            attended = 0
         if process.exited():  # perhaps without an end of its output, which a child of its own may hold open
             self._drain()
             if self._process is process:
@@ -298,7 +298,7 @@ class Worker:
             self._greeting_time += attended
             if self._greeting_time > self.limits.startup:
                 self._fail("timed out", "deadline", f"no hello within {self.limits.startup:g} s")
-        elif self._sent and self._unread <= MAX_UNREAD:
+        elif self._sent:
             self._look_at_deadline(process, self._sent[0], attended)
         if self._process and resident > self.limits.recycle_memory << 20:
             self._draining = True
@@ -313,6 +313,17 @@ class Worker:
             self._fail("timed out", "deadline", f"no answer within {first.deadline:g} s; {used}")
 
     # Input and output.
+
+    def _listen(self) -> None:
+        """Read the answers, or leave them in the pipe while the caller has too many."""
+        process, selector = self._process, self._loop.selector
+        if process is None:
+            return
+        listening = process.stdout in selector.get_map()
+        if not listening and self._unread <= MAX_UNREAD:
+            selector.register(process.stdout, selectors.EVENT_READ, self._on_stdout)
+        elif listening and self._unread > MAX_UNREAD:
+            selector.unregister(process.stdout)
 
     def _dispatch(self) -> None:
         """Send what the window allows; an idle process that is to be recycled goes first."""
@@ -374,9 +385,7 @@ class Worker:
         if self._parts_size > MAX_LINE:
             self._fail("unparsed", "output", f"a line of more than {MAX_LINE} bytes")
             return False
-        if self._unread > MAX_UNREAD:
-            with contextlib.suppress(KeyError, ValueError):
-                self._loop.selector.unregister(process.stdout)
+        self._listen()
         self._dispatch()
         return True
 

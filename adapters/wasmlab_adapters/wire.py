@@ -12,6 +12,9 @@ Answer: TypeAlias = dict[str, Any]
 MAX_LINE = 64 << 20
 """Bytes of a line, as the protocol says."""
 
+MAX_PARTS = 1_000_000
+"""Values in an answer: Python's objects for them may take thirty times the line's bytes."""
+
 encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -22,6 +25,8 @@ def failure(kind: str, cause: str, detail: str) -> Answer:
 
 def parse_line(line: bytes) -> Answer | str:
     """The object on a line, or what is wrong with it."""
+    if len(line) > MAX_PARTS and sum(line.count(c) for c in b"[{,:") > MAX_PARTS:
+        return "more than a million parts"
     try:
         message = json.loads(line)
         if b"\\u" in line:
