@@ -10,7 +10,7 @@ from wasmlab_ref.outcome import Invalid
 from wasmlab_ref.rules import RULES
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.validate import validate
-from wasmlab_ref.validate_special import SPECIAL
+from wasmlab_ref.validate_stack import SPECIAL
 
 DEFINITIONS = """
   (type $f (func)) (type $i (func (param i32) (result i32))) (type $g (sub (func (result anyref))))

@@ -1,7 +1,8 @@
 """Validation of instruction sequences: the algorithm over the flat list of instructions (section 3.4 and appendix).
 
 Rows of instructions.tbl with parameters and results are checked by one function, `fixed`; the others by one function
-each in `validate_special`.  An instruction whose rule has no function is refused when this module is imported.
+each in `validate_control` and `validate_special`.  An instruction whose rule has no function is refused when this
+module is imported.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from . import validate_control, validate_special  # noqa: F401  they fill SPECIAL
 from .isa import INSTRUCTIONS, Instruction
 from .outcome import Invalid
 from .rules import applied, listened, rule
 from .syntax import Expr, Instr, MemArg
 from .types import ValType
-from .validate_special import SPECIAL, Check
-from .validate_stack import Code, Context, Locals, lookup
+from .validate_stack import SPECIAL, Check, Code, Context, Locals, lookup
 
 Verify = Callable[[Code, Any], str | None]
 """Checks an immediate; the address type, if it is a memory's."""

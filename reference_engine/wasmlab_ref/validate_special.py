@@ -1,50 +1,12 @@
-"""Instructions whose validation rule is more than a fixed type (section 3.4 of the standard).
-
-One function for each `rule` of instructions.tbl whose type is "special", found in `SPECIAL` under that name.  A
-function takes the immediates from the instruction and does to the stacks what the rule says.
-"""
+"""Validation of the instructions, control apart, whose rule is more than a fixed type (section 3.4 of the standard)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-from .match import (
-    NUMBER_TYPES,
-    PACKED_TYPES,
-    defaultable,
-    difference,
-    match_reftype,
-    match_storagetype,
-    top_of,
-    unpack,
-)
+from .match import NUMBER_TYPES, PACKED_TYPES, defaultable, match_reftype, match_storagetype, top_of, unpack
 from .outcome import Invalid
-from .rules import applied, rule
-from .syntax import Catch, Instr
-from .types import ArrayType, FieldType, FuncType, RefType, StructType, TableType, ValType
-from .validate_stack import Code, lookup
-
-Check = Callable[[Code, Instr], None]
-F = TypeVar("F", bound=Check)
-
-SPECIAL: dict[str, Check] = {}
-
-FUNCREF = RefType(True, "func")
-EXN = RefType(False, "exn")
-EXNREF = RefType(True, "exn")
-I32 = ("i32",)
-
-
-def special(stem: str, variants: Sequence[str] | None = None) -> Callable[[F], F]:
-    """Register the function for rows of that rule; it implements Instr_ok/stem, or Instr_ok/… of its variants."""
-
-    def register(function: F) -> F:
-        SPECIAL[stem] = function
-        return rule(*(f"Instr_ok/{name}" for name in ((stem,) if variants is None else variants)))(function)
-
-    return register
-
+from .syntax import Instr
+from .types import ArrayType, FieldType, RefType, StructType, TableType, ValType
+from .validate_stack import I32, Code, lookup, special
 
 # Parametric instructions
 
@@ -74,249 +36,6 @@ def select(code: Code, instr: Instr) -> None:
         show = code.context.show_all
         raise Invalid(f"type mismatch: select requires two equal number or vector types but stack has {show((t1, t2))}")
     code.stack.append(t2 if t1 == "bot" else t1)
-
-
-# Blocks
-
-
-@special("block")
-def block(code: Code, instr: Instr) -> None:
-    t = code.context.blocktype(instr.args[0])
-    code.enter("block", t.params, t.results)
-
-
-@special("loop")
-def loop(code: Code, instr: Instr) -> None:
-    t = code.context.blocktype(instr.args[0])
-    code.enter("loop", t.params, t.results)
-
-
-@special("if")
-def if_(code: Code, instr: Instr) -> None:
-    t = code.context.blocktype(instr.args[0])
-    code.pop(I32)
-    code.enter("if", t.params, t.results)
-
-
-@special("else", variants=())
-def else_(code: Code, instr: Instr) -> None:
-    if code.frame.opener != "if":
-        raise Invalid("else without if")
-    frame = code.leave()
-    code.open("else", frame.params, frame.results)
-
-
-@special("end", variants=())
-def end(code: Code, instr: Instr) -> None:
-    if len(code.frames) == 1:
-        raise Invalid("end without block")
-    frame = code.leave()
-    if frame.opener == "if" and not code.matches(frame.params, frame.results):
-        show = code.context.show_all
-        raise Invalid(
-            f"type mismatch: if without else requires {show(frame.results)} but stack has {show(frame.params)}"
-        )
-    code.push(frame.results)
-
-
-@special("try_table")
-def try_table(code: Code, instr: Instr) -> None:
-    blocktype, catches = instr.args
-    for clause in catches:
-        catch(code, clause)
-    t = code.context.blocktype(blocktype)
-    code.enter("try_table", t.params, t.results)
-
-
-@rule("Catch_ok/catch", "Catch_ok/catch_ref", "Catch_ok/catch_all", "Catch_ok/catch_all_ref")
-def catch(code: Code, clause: Catch) -> None:
-    """Check a clause of try_table; its label counts from outside of the block."""
-    types: tuple[ValType, ...] = ()
-    if clause.tag is not None:
-        types = lookup(code.context.tags, clause.tag, "tag").params
-    if clause.kind.endswith("_ref"):
-        types += (EXN,)
-    label = code.label(clause.label)
-    if not code.matches(types, label):
-        show = code.context.show_all
-        raise Invalid(f"type mismatch: {clause.kind} gives {show(types)} but label requires {show(label)}")
-    applied(f"Catch_ok/{clause.kind}")
-
-
-# Branches
-
-
-@special("br")
-def br(code: Code, instr: Instr) -> None:
-    code.pop(code.label(instr.args[0]))
-    code.diverge()
-
-
-@special("br_if")
-def br_if(code: Code, instr: Instr) -> None:
-    types = code.label(instr.args[0])
-    code.pop(I32)
-    code.apply(types, types)
-
-
-@special("br_table")
-def br_table(code: Code, instr: Instr) -> None:
-    (labels,) = instr.args
-    code.pop(I32)
-    arity = len(code.label(labels[-1]))
-    checked = set()
-    for label in dict.fromkeys(labels):
-        types = code.label(label)
-        if id(types) in checked:
-            continue
-        checked.add(id(types))
-        if len(types) != arity:
-            show = code.context.show_all
-            raise Invalid(f"type mismatch: br_table's default takes {arity} operands but label {label} {show(types)}")
-        code.expect(types)
-    code.pop(code.label(labels[-1]))
-    code.diverge()
-
-
-@special("br_on_null")
-def br_on_null(code: Code, instr: Instr) -> None:
-    types = code.label(instr.args[0])
-    t = code.pop_ref()
-    code.apply(types, types)
-    code.stack.append(RefType(False, t.heap))
-
-
-@special("br_on_non_null")
-def br_on_non_null(code: Code, instr: Instr) -> None:
-    types, taken = _label_with_ref(code, instr.args[0])
-    code.pop((RefType(True, taken.heap),))
-    code.apply(types, types)
-
-
-def _label_with_ref(code: Code, index: int) -> tuple[Sequence[ValType], RefType]:
-    """The types of a label whose last one must be a reference, apart."""
-    types = code.label(index)
-    if types and isinstance(types[-1], RefType):
-        return types[:-1], types[-1]
-    raise Invalid(f"type mismatch: instruction requires a reference for label {index} {code.context.show_all(types)}")
-
-
-def _branch_on_cast(code: Code, instr: Instr, on_failure: bool) -> None:
-    label, source, target = instr.args[0]
-    types, taken = _label_with_ref(code, label)
-    source, target = code.context.reftype(source), code.context.reftype(target)
-    rest = difference(source, target)
-    branch, stay = (rest, target) if on_failure else (target, rest)
-    _require_match(code, target, source)
-    _require_match(code, branch, taken)
-    code.pop((source,))
-    code.apply(types, types)
-    code.stack.append(stay)
-
-
-def _require_match(code: Code, sub: RefType, sup: RefType) -> None:
-    if not match_reftype(sub, sup):
-        show = code.context.show
-        raise Invalid(f"type mismatch: {show(sub)} does not match {show(sup)}")
-
-
-@special("br_on_cast")
-def br_on_cast(code: Code, instr: Instr) -> None:
-    _branch_on_cast(code, instr, on_failure=False)
-
-
-@special("br_on_cast_fail")
-def br_on_cast_fail(code: Code, instr: Instr) -> None:
-    _branch_on_cast(code, instr, on_failure=True)
-
-
-# Calls
-
-
-def _tail(code: Code, params: Sequence[ValType], results: Sequence[ValType]) -> None:
-    """Take the operands of a tail call, whose results are those of this function."""
-    if not code.matches(results, code.results):
-        show = code.context.show_all
-        raise Invalid(f"type mismatch: function requires results {show(code.results)} but callee has {show(results)}")
-    code.pop(params)
-    code.diverge()
-
-
-def _callee_in_table(code: Code, instr: Instr) -> FuncType:
-    """The type that an indirect call expects; the table must hold functions, its index is taken."""
-    table, index = instr.args
-    tabletype = lookup(code.context.tables, table, "table")
-    _require_match(code, tabletype.element, FUNCREF)
-    signature = code.context.expand(index, FuncType)
-    code.pop((tabletype.address,))
-    return signature
-
-
-def _callee_by_ref(code: Code, instr: Instr) -> FuncType:
-    """The type that a call through a reference expects; the reference is taken."""
-    (index,) = instr.args
-    signature = code.context.expand(index, FuncType)
-    code.pop((_ref(code, index, nullable=True),))
-    return signature
-
-
-def _ref(code: Code, index: int, nullable: bool = False) -> RefType:
-    """The type of references to that type index."""
-    return code.context.reftype(RefType(nullable, index))
-
-
-@special("return")
-def return_(code: Code, instr: Instr) -> None:
-    code.pop(code.results)
-    code.diverge()
-
-
-@special("call")
-def call(code: Code, instr: Instr) -> None:
-    signature = lookup(code.context.signatures, instr.args[0], "function")
-    code.apply(signature.params, signature.results)
-
-
-@special("call_ref")
-def call_ref(code: Code, instr: Instr) -> None:
-    signature = _callee_by_ref(code, instr)
-    code.apply(signature.params, signature.results)
-
-
-@special("call_indirect")
-def call_indirect(code: Code, instr: Instr) -> None:
-    signature = _callee_in_table(code, instr)
-    code.apply(signature.params, signature.results)
-
-
-@special("return_call")
-def return_call(code: Code, instr: Instr) -> None:
-    signature = lookup(code.context.signatures, instr.args[0], "function")
-    _tail(code, signature.params, signature.results)
-
-
-@special("return_call_ref")
-def return_call_ref(code: Code, instr: Instr) -> None:
-    signature = _callee_by_ref(code, instr)
-    _tail(code, signature.params, signature.results)
-
-
-@special("return_call_indirect")
-def return_call_indirect(code: Code, instr: Instr) -> None:
-    signature = _callee_in_table(code, instr)
-    _tail(code, signature.params, signature.results)
-
-
-@special("throw")
-def throw(code: Code, instr: Instr) -> None:
-    code.pop(lookup(code.context.tags, instr.args[0], "tag").params)
-    code.diverge()
-
-
-@special("throw_ref")
-def throw_ref(code: Code, instr: Instr) -> None:
-    code.pop((EXNREF,))
-    code.diverge()
 
 
 # References
@@ -414,7 +133,7 @@ def _require_bytes(t: FieldType) -> FieldType:
 def struct_new(code: Code, instr: Instr) -> None:
     (index,) = instr.args
     operands, _ = code.context.struct_operands(index)
-    code.apply(operands, (_ref(code, index),))
+    code.apply(operands, (code.context.ref(index),))
 
 
 @special("struct.new_default")
@@ -423,25 +142,25 @@ def struct_new_default(code: Code, instr: Instr) -> None:
     operands, all_have_defaults = code.context.struct_operands(index)
     if not all_have_defaults:
         raise Invalid(f"type mismatch: not all of the fields {code.context.show_all(operands)} are defaultable")
-    code.stack.append(_ref(code, index))
+    code.stack.append(code.context.ref(index))
 
 
 @special("struct.get")
 def struct_get(code: Code, instr: Instr) -> None:
     t = _readable(_field(code, instr), instr)
-    code.apply((_ref(code, instr.args[0], nullable=True),), (t,))
+    code.apply((code.context.ref(instr.args[0], nullable=True),), (t,))
 
 
 @special("struct.set")
 def struct_set(code: Code, instr: Instr) -> None:
     t = _mutable(_field(code, instr), "field")
-    code.pop((_ref(code, instr.args[0], nullable=True), unpack(t.storage)))
+    code.pop((code.context.ref(instr.args[0], nullable=True), unpack(t.storage)))
 
 
 @special("array.new")
 def array_new(code: Code, instr: Instr) -> None:
     (index,) = instr.args
-    code.apply((unpack(_element(code, index).storage), "i32"), (_ref(code, index),))
+    code.apply((unpack(_element(code, index).storage), "i32"), (code.context.ref(index),))
 
 
 @special("array.new_default")
@@ -450,7 +169,7 @@ def array_new_default(code: Code, instr: Instr) -> None:
     element = _element(code, index).storage
     if not defaultable(element):
         raise Invalid(f"type mismatch: element type {code.context.show(element)} is not defaultable")
-    code.apply(I32, (_ref(code, index),))
+    code.apply(I32, (code.context.ref(index),))
 
 
 @special("array.new_fixed")
@@ -460,7 +179,7 @@ def array_new_fixed(code: Code, instr: Instr) -> None:
     there = min(count, len(code.stack) - code.height)
     if there < count and not code.frame.unreachable:
         raise Invalid(f"type mismatch: instruction requires {count} operands but stack has {there}")
-    code.apply((t,) * there, (_ref(code, index),))
+    code.apply((t,) * there, (code.context.ref(index),))
 
 
 @special("array.new_data")
@@ -468,14 +187,14 @@ def array_new_data(code: Code, instr: Instr) -> None:
     index, segment = instr.args
     _require_bytes(_element(code, index))
     lookup(code.context.datas, segment, "data segment")
-    code.apply(("i32", "i32"), (_ref(code, index),))
+    code.apply(("i32", "i32"), (code.context.ref(index),))
 
 
 @special("array.new_elem")
 def array_new_elem(code: Code, instr: Instr) -> None:
     index, segment = instr.args
     _require_elements(code, segment, _element(code, index))
-    code.apply(("i32", "i32"), (_ref(code, index),))
+    code.apply(("i32", "i32"), (code.context.ref(index),))
 
 
 def _require_elements(code: Code, segment: int, t: FieldType) -> None:
@@ -490,21 +209,21 @@ def _require_elements(code: Code, segment: int, t: FieldType) -> None:
 def array_get(code: Code, instr: Instr) -> None:
     (index,) = instr.args
     t = _readable(_element(code, index), instr)
-    code.apply((_ref(code, index, nullable=True), "i32"), (t,))
+    code.apply((code.context.ref(index, nullable=True), "i32"), (t,))
 
 
 @special("array.set")
 def array_set(code: Code, instr: Instr) -> None:
     (index,) = instr.args
     t = _mutable(_element(code, index), "array")
-    code.pop((_ref(code, index, nullable=True), "i32", unpack(t.storage)))
+    code.pop((code.context.ref(index, nullable=True), "i32", unpack(t.storage)))
 
 
 @special("array.fill")
 def array_fill(code: Code, instr: Instr) -> None:
     (index,) = instr.args
     t = _mutable(_element(code, index), "array")
-    code.pop((_ref(code, index, nullable=True), "i32", unpack(t.storage), "i32"))
+    code.pop((code.context.ref(index, nullable=True), "i32", unpack(t.storage), "i32"))
 
 
 @special("array.copy")
@@ -513,7 +232,7 @@ def array_copy(code: Code, instr: Instr) -> None:
     to = _mutable(_element(code, target), "array")
     if not match_storagetype(_element(code, source).storage, to.storage):
         raise Invalid("array types do not match")
-    code.pop((_ref(code, target, nullable=True), "i32", _ref(code, source, nullable=True), "i32", "i32"))
+    code.pop((code.context.ref(target, nullable=True), "i32", code.context.ref(source, nullable=True), "i32", "i32"))
 
 
 @special("array.init_data")
@@ -521,14 +240,14 @@ def array_init_data(code: Code, instr: Instr) -> None:
     index, segment = instr.args
     _require_bytes(_mutable(_element(code, index), "array"))
     lookup(code.context.datas, segment, "data segment")
-    code.pop((_ref(code, index, nullable=True), "i32", "i32", "i32"))
+    code.pop((code.context.ref(index, nullable=True), "i32", "i32", "i32"))
 
 
 @special("array.init_elem")
 def array_init_elem(code: Code, instr: Instr) -> None:
     index, segment = instr.args
     _require_elements(code, segment, _mutable(_element(code, index), "array"))
-    code.pop((_ref(code, index, nullable=True), "i32", "i32", "i32"))
+    code.pop((code.context.ref(index, nullable=True), "i32", "i32", "i32"))
 
 
 # Variables
@@ -607,14 +326,14 @@ def _smaller(address1: str, address2: str) -> str:
 @special("table.copy")
 def table_copy(code: Code, instr: Instr) -> None:
     to, source = (lookup(code.context.tables, index, "table") for index in instr.args)
-    _require_match(code, source.element, to.element)
+    code.require_match(source.element, to.element)
     code.pop((to.address, source.address, _smaller(to.address, source.address)))
 
 
 @special("table.init")
 def table_init(code: Code, instr: Instr) -> None:
     t = _table(code, instr)
-    _require_match(code, lookup(code.context.elems, instr.args[1], "elem segment"), t.element)
+    code.require_match(lookup(code.context.elems, instr.args[1], "elem segment"), t.element)
     code.pop((t.address, "i32", "i32"))
 
 

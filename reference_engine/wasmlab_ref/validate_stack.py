@@ -7,14 +7,24 @@ Operands are closed types.  In unreachable code the stack holds only what was pu
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import NoReturn, TypeVar
 
-from .match import NUMBER_TYPES, close_reftype, defaultable, match_resulttype, match_valtype, types_at, unpack
+from .match import (
+    NUMBER_TYPES,
+    close_reftype,
+    defaultable,
+    match_reftype,
+    match_resulttype,
+    match_valtype,
+    types_at,
+    unpack,
+)
 from .outcome import Exhausted, Invalid
 from .rules import applied, rule
+from .syntax import Instr
 from .types import (
     ABSTRACT_HEAP_TYPES,
     SHORTHANDS,
@@ -32,6 +42,8 @@ from .types import (
 
 WIDE, MAX_WORK = 1_000, 20_000_000
 """Of sequences longer than the JavaScript API allows functions to have, a module may move so many operands in all."""
+
+I32 = ("i32",)
 
 T = TypeVar("T")
 C = TypeVar("C", FuncType, StructType, ArrayType)
@@ -89,6 +101,10 @@ class Context:
         else:
             raise Invalid(f"unknown value type {t}")
         return t
+
+    def ref(self, index: int, nullable: bool = False) -> RefType:
+        """The type of references to that type index."""
+        return self.reftype(RefType(nullable, index))
 
     @rule("Expand", "Expand_use/typeidx")
     def expand(self, index: int, kind: type[C]) -> C:
@@ -259,6 +275,12 @@ class Code:
             self.context.charge(len(sub))
         return match_resulttype(sub, sup)
 
+    def require_match(self, sub: RefType, sup: RefType) -> None:
+        """Refuse two reference types that an instruction names if they do not match."""
+        if not match_reftype(sub, sup):
+            show = self.context.show
+            raise Invalid(f"type mismatch: {show(sub)} does not match {show(sup)}")
+
     # Control
 
     def label(self, index: int) -> Sequence[ValType]:
@@ -322,3 +344,23 @@ class Code:
             if not is_set:
                 self.trail.append(index)
         return t
+
+
+Check = Callable[[Code, Instr], None]
+F = TypeVar("F", bound=Check)
+
+SPECIAL: dict[str, Check] = {}
+"""By the `rule` of instructions.tbl, the check of rows whose type is "special".
+
+A check takes the immediates from the instruction and does to the stacks what the rule says.
+"""
+
+
+def special(stem: str, variants: Sequence[str] | None = None) -> Callable[[F], F]:
+    """Register the function for rows of that rule; it implements Instr_ok/stem, or Instr_ok/… of its variants."""
+
+    def register(function: F) -> F:
+        SPECIAL[stem] = function
+        return rule(*(f"Instr_ok/{name}" for name in ((stem,) if variants is None else variants)))(function)
+
+    return register
