@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from wasmlab_ref.engine import Store
+from wasmlab_ref.events import Listener
 from wasmlab_ref.outcome import Exhausted, Invalid, Malformed, Rejected, Thrown, Trap, Unlinkable, trap_kinds
 from wasmlab_ref.script import (
     Action,
@@ -38,7 +41,7 @@ from wasmlab_ref.script import (
     parse_script,
 )
 from wasmlab_ref.spectest import spectest
-from wasmlab_ref.store import Extern, HostRef, Instance, Value, ref_matches
+from wasmlab_ref.store import Extern, HostRef, Instance, MemInst, Value, ref_matches
 from wasmlab_ref.types import RefType
 from wasmlab_ref.validate import ValidModule, validate
 
@@ -74,8 +77,8 @@ def matches(value: Value, expected: Result) -> bool:
 class Script:
     """Runs the commands of one script in one store; each mistake is an AssertionError with its line."""
 
-    def __init__(self) -> None:
-        self.store = Store()
+    def __init__(self, listener: Listener | None = None) -> None:
+        self.store = Store(listener=listener)
         self.registry: dict[str, dict[str, Extern]] = {"spectest": spectest(self.store)}
         self.modules: dict[str | None, ValidModule] = {}
         self.instances: dict[str | None, Instance] = {}
@@ -163,9 +166,9 @@ def scripts() -> list[Any]:
     ]
 
 
-def run_script(path: Path) -> tuple[int, list[str]]:
+def run_script(path: Path, listener: Listener | None = None) -> tuple[int, list[str]]:
     """Run a script: the number of its assertions, and one line for each command that failed."""
-    script, count, failures = Script(), 0, []
+    script, count, failures = Script(listener), 0, []
     for command in parse_script(path.read_bytes()):
         name = type(command).__name__
         count += name.startswith("Assert")
@@ -185,3 +188,38 @@ def test_script(core_suite: Path, name: str, assertions: int) -> None:
 
 def test_the_table_names_every_script(core_suite: Path) -> None:
     assert sorted(path.stem for path in core_suite.glob("*.wast")) == sorted(param.values[0] for param in scripts())
+
+
+class Rules(Listener):
+    """Collects the rules taken, and checks that accesses lie within their memory."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def rule(self, name: str) -> None:
+        self.taken.add(name)
+
+    def memory_access(self, kind: str, memory: MemInst, address: int, size: int) -> None:
+        assert kind in ("read", "write")
+        assert 0 <= address <= address + size <= len(memory.data)
+
+
+NOT_IN_THE_SUITE = {
+    "Step/vstore_lane-oob",
+    "Step_pure/return-handler",
+    "Step_read/throw_ref-null",
+    "Step_read/vload_lane-oob",
+}
+"""Rules that test_execute_events.py reaches."""
+
+
+@pytest.mark.slow
+def test_the_suite_takes_every_rule(core_suite: Path) -> None:
+    rules = Rules()
+    for path in sorted(core_suite.glob("*.wast")):
+        if path.stem not in SLOW:
+            assert run_script(path, rules)[1] == []
+    table = yaml.safe_load((files("wasmlab_ref") / "rules.yaml").read_text())
+    steps = {name for name, row in table.items() if name.startswith("Step") and "function" in row}
+    assert rules.taken <= steps
+    assert steps - rules.taken <= NOT_IN_THE_SUITE

@@ -124,7 +124,7 @@ class _Translation:
         return entry
 
     def instruction(self, block: Block, instr: Instr, name: str) -> None:
-        control = _CONTROL.get(name)
+        control = CONTROL.get(name)
         if control is None:
             handler = make(self.instance, instr)
             self.append(block, instr, handler)
@@ -407,7 +407,7 @@ class _Translation:
         self.call_by(block, RETURN_CALL, instr.args[1])
 
 
-_CONTROL: dict[str, Callable[[_Translation, Block, Instr], None]] = {
+CONTROL: dict[str, Callable[[_Translation, Block, Instr], None]] = {
     "block": _Translation.block_,
     "if": _Translation.if_,
     "else": _Translation.else_,
@@ -429,6 +429,8 @@ _CONTROL: dict[str, Callable[[_Translation, Block, Instr], None]] = {
     "return_call_ref": _Translation.return_call_ref,
     "return_call_indirect": _Translation.return_call_indirect,
 }
+"""Instructions that end a block, or open or close a label."""
+
 _OPENING = frozenset({"block", "loop", "if", "try_table"})
 _DEAD_END = frozenset({"unreachable", "throw", "throw_ref"})
 _TESTED = frozenset(
