@@ -102,7 +102,7 @@ def main() -> None:
         say(f'{{"started": {request["id"]}}}\n')
         misbehave(first, request)
         if first == "big":
-            answer(request["id"], RETURNED, f', "pad": "{"x" * (20 << 20)}"')
+            answer(request["id"], RETURNED, f', "pad": "{"x" * (5 << 20)}"')
             continue
         if first == "slow":
             time.sleep(0.2)

@@ -96,7 +96,10 @@ def test_answers_in_order(make: Make) -> None:
         ("flood err", "unparsed", "output", "standard error"),
     ],
 )
-def test_the_one_to_blame(make: Make, what: str, kind: str, cause: str, detail: str) -> None:
+def test_the_one_to_blame(
+    make: Make, monkeypatch: pytest.MonkeyPatch, what: str, kind: str, cause: str, detail: str
+) -> None:
+    monkeypatch.setattr(runner, "EXIT_GRACE", 0.2)
     worker = make()
     worker.start()
     for step in ("a", "b", what, "c", "d"):
@@ -246,7 +249,7 @@ def test_unmarked_hang(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_requests_against_large_answers(make: Make) -> None:
     worker = make(memory=4096, recycle_memory=4096)
     for _ in range(3):
-        ask(worker, "big", pad="y" * (20 << 20), deadline=30)
+        ask(worker, "big", pad="y" * (5 << 20), deadline=30)
     time.sleep(0.2)
     assert kinds(worker) == ["returned"] * 3
 

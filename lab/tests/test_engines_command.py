@@ -1,0 +1,52 @@
+"""`wasmlab engines` and `wasmlab doctor`: tables, JSON, exit statuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from wasmlab.commands.doctor import doctor
+from wasmlab.commands.engines import engines
+from wasmlab.errors import Missing, UsageError
+from wasmlab_adapters import doctor as checks
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASMLAB_CACHE", str(tmp_path / "cache"))
+
+
+def test_list() -> None:
+    result = CliRunner().invoke(engines, ["list"])
+    assert result.exit_code == 0
+    assert "wasmtime/winch" in result.output
+    assert "installed on first use" in " ".join(result.output.split())
+    rows = json.loads(CliRunner().invoke(engines, ["list", "--json"]).output)
+    found = {row["engine"]: row for row in rows}
+    assert {"ref", "ref/py", "wasmtime", "wasmtime/pulley"} <= found.keys()
+    assert found["wasmtime"]["hint"] == "wasmlab engines install wasmtime@50.0.1"
+
+
+def test_install_of_what_is_not_there() -> None:
+    result = CliRunner().invoke(engines, ["install", "wasmtme"])
+    assert isinstance(result.exception, UsageError)
+    assert "did you mean wasmtime?" in str(result.exception)
+    result = CliRunner().invoke(engines, ["install", "./no-package", "wasmtime:riscv64"])
+    assert isinstance(result.exception, Missing)
+    assert result.exception.status == 3
+
+
+def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "CHECKS", {"good": lambda: (True, "fine", ""), "bad": lambda: (False, "[b]no", "do x")})
+    result = CliRunner().invoke(doctor, [])
+    assert result.exit_code == 3
+    assert "[b]no" in result.output
+    assert "do x" in result.output
+    assert json.loads(CliRunner().invoke(doctor, ["--json"]).output)[1] == {
+        "name": "bad", "ok": False, "detail": "[b]no", "hint": "do x",
+    }  # fmt: skip
+    monkeypatch.setattr(checks, "CHECKS", {"good": lambda: (True, "fine", "")})
+    assert CliRunner().invoke(doctor, []).exit_code == 0
