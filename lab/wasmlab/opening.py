@@ -72,4 +72,4 @@ def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str
 
 def merged_stages(engines: Iterable[Any]) -> frozenset[str]:
     """The engines that do not tell malformed from invalid modules: all that do not say that they do."""
-    return frozenset(engine.name for engine in engines if not getattr(engine, "tells_stages", False))
+    return frozenset(engine.name for engine in engines if not getattr(engine, "tells_malformed", False))

@@ -69,11 +69,15 @@ Use: TypeAlias = Call | Reads
 
 @dataclass(frozen=True)
 class Place:
-    """Where a use of a bridge left what it found: the exported function, and the address of its record."""
+    """Where a use of a bridge leaves what it finds: the exported function, and the address of its record.
+
+    A record that is not `fixed` stands where the cursor is by then, if every use before it came into its function.
+    """
 
     function: str
     address: int
     entry: Entry
+    fixed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,7 @@ class _Builder:
             self._import(place.entry)
         exports = [
             Export("memory", "memory", 0),
-            *[Export(place.function, "func", self._function(*item)) for item in self.functions.values()],
+            *[Export(place.function, "func", self._function(use, place)) for use, place in self.functions.values()],
         ]
         module = Module(
             types=tuple(self.coder.types),
@@ -208,10 +212,10 @@ class _Builder:
         self.size += entry.size
         function = key, address if use.fixed else None
         if function not in self.functions:
-            self.functions[function] = use, Place(str(len(self.functions)), address, entry)
+            self.functions[function] = use, Place(str(len(self.functions)), address, entry, use.fixed)
         if args:
             self.datas.append(Data(args, Active(0, (instr("i32.const", address + HEADER),))))
-        return Place(self.functions[function][1].function, address, entry)
+        return Place(self.functions[function][1].function, address, entry, use.fixed)
 
     def _call_entry(self, export: str) -> CallEntry:
         type_ = self.face.exports.get(export)
@@ -314,4 +318,4 @@ def _stored(slot: Slot, arg: str) -> bytes:
     return bits.to_bytes(16 if type_ == "v128" else 8, "little")
 
 
-_PAYLOAD_BITS = {"ref.extern": 32, "ref.i31": 31}
+_PAYLOAD_BITS = {"ref.extern": 31, "ref.i31": 31}

@@ -441,7 +441,7 @@ class Host:
         self.store: Store | None = None
         self.trace: list[str] = []
         self.depth = 0
-        self.callbacks = {
+        self.callbacks: dict[str, tuple[tuple[str, ...], tuple[str, ...], Any]] = {
             "log": (("i32", "i64"), (), self.log),
             "trap": ((), (), self.trap),
             "reenter": (("i32",), (), self.reenter),

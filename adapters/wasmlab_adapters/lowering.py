@@ -1,0 +1,280 @@
+"""From the steps of a case to a worker's, and back from its answers to outcomes.
+
+A plan is one request: its steps, and for each step of the case how its outcome is read from the answers.  Where the
+worker has no native values, each instance that is called or observed gets one bridge (`wasmlab_ref.bridge`), whose
+memory is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from wasmlab_ref import bridge
+from wasmlab_ref.bridge import Bridge, CallEntry, Entry, Place, Use
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
+from wasmlab_ref.interface import Interface, interface
+from wasmlab_ref.outcome import Malformed
+from wasmlab_ref.types import GlobalType, TableType
+
+from .spectest import spectest_module
+
+WireStep: TypeAlias = dict[str, Any]
+Reader: TypeAlias = Callable[[Sequence[Outcome]], Outcome]
+"""From the outcomes of a request's steps, one outcome of the case."""
+
+BRIDGE_FEATURES = frozenset(("gc", "exceptions"))
+"""What makes bridges differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What decides how one speaks to a worker: from its hello."""
+
+    native: bool
+    features: frozenset[str]
+    spectest: bool
+
+    @staticmethod
+    def of(hello: dict[str, Any]) -> Dialect:
+        """The dialect that a hello announces."""
+        return Dialect(hello["values"] == "native", frozenset(hello["features"]), bool(hello.get("spectest")))
+
+
+@dataclass(slots=True)
+class Plan:
+    """The steps of a request, and a reader for each step of the case."""
+
+    steps: list[WireStep] = field(default_factory=list)
+    readers: list[Reader] = field(default_factory=list)
+
+    def step(self, do: str, **keys: Any) -> int:
+        """Add a step; its index."""
+        self.steps.append({"do": do, **keys})
+        return len(self.steps) - 1
+
+    def plain(self, index: int) -> None:
+        """The next step of the case ended as step `index` of the request."""
+        self.readers.append(lambda answers: answers[index])
+
+    def known(self, outcome: Outcome) -> None:
+        """The next step of the case has this outcome, whatever the worker says."""
+        self.readers.append(lambda answers: outcome)
+
+
+@lru_cache(maxsize=256)
+def encoded(data: bytes) -> str:
+    """A module as it travels."""
+    return base64.b64encode(data).decode()
+
+
+def face_of(data: bytes) -> Interface | None:
+    """The interface of a module, None for what is none."""
+    try:
+        return interface(data)
+    except Malformed:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _bridge(data: bytes, uses: tuple[Use, ...], features: frozenset[str], catch: bool) -> Bridge:
+    return bridge.build(interface(data), uses, features, catch)
+
+
+def bridge_for(data: bytes, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
+    """The bridge of a module; several engines share the same."""
+    return _bridge(data, tuple(uses), features & BRIDGE_FEATURES, catch)
+
+
+def instantiate(plan: Plan, name: str, data: bytes, dialect: Dialect, given: set[str]) -> int:
+    """Add an instantiation, after one of "spectest" where that is needed and not in `given`; its index."""
+    face = face_of(data)
+    imports = [[i.module, i.name] for i in face.imports] if face else []
+    if not dialect.spectest and "spectest" not in given and any(module == "spectest" for module, _ in imports):
+        given.add("spectest")
+        plan.step("instantiate", name="spectest!", module=encoded(spectest_module(dialect.features)), imports=[])
+        plan.step("register", name="spectest!", **{"as": "spectest"})
+    return plan.step("instantiate", name=name, module=encoded(data), imports=imports)
+
+
+def instantiate_bridge(plan: Plan, name: str, built: Bridge) -> int:
+    """Add the bridge of instance `name`; its index."""
+    return plan.step(
+        "instantiate",
+        name=name + "!",
+        of=name,
+        module=encoded(built.binary),
+        imports=[list(source) for source in built.imports],
+    )
+
+
+def lower(case: Case, dialect: Dialect) -> Plan:
+    """The request for a case."""
+    return _native(case, dialect) if dialect.native else _Bridged(case, dialect).plan
+
+
+def _native(case: Case, dialect: Dialect) -> Plan:
+    plan, given = Plan(), set[str]()
+    faces: dict[str, Interface | None] = {}
+    for step in case.steps:
+        match step:
+            case Instantiate(name, module):
+                data = case.modules[module]
+                faces[name] = face_of(data)
+                plan.plain(instantiate(plan, name, data, dialect, given))
+            case Register(name, module_name):
+                plan.plain(plan.step("register", name=name, **{"as": module_name}))
+            case Invoke(name, export, args, repeat):
+                again = {"repeat": repeat} if repeat > 1 else {}
+                plan.plain(plan.step("call", name=name, export=export, args=list(args), **again))
+            case Read(name, export):
+                face = faces.get(name)
+                observed = isinstance(face.exports.get(export), _READ_BY_BRIDGE) if face else False
+                plan.plain(plan.step("get" if observed else "read", name=name, export=export))
+    return plan
+
+
+@dataclass(slots=True, eq=False)
+class _Instance:
+    """An instance of a case: what is asked of its bridge, and where in the request all that came to lie."""
+
+    name: str
+    data: bytes
+    face: Interface
+    uses: list[Use] = field(default_factory=list)
+    built: Bridge | None = None
+    calls: dict[int, int] = field(default_factory=dict)
+    """From uses to the steps that call their functions."""
+    index: int = -1
+    bridge_index: int = -1
+    memory_index: int = -1
+    _records: dict[int, bytes | Outcome] | None = None
+
+    def record(self, use: int, answers: Sequence[Outcome]) -> bytes | Outcome:
+        """The record that a use left behind, or what came instead of it; of one request's answers only."""
+        if self._records is None:
+            self._records = self._split(answers)
+        return self._records[use]
+
+    def _split(self, answers: Sequence[Outcome]) -> dict[int, bytes | Outcome]:
+        memory = answers[self.memory_index]
+        if answers[self.index].kind != "returned":
+            return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"no instance {self.name}"))
+        if answers[self.bridge_index].kind != "returned":
+            return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"bridge: {answers[self.bridge_index]}"))
+        if memory.kind != "returned" or not memory.values[0].startswith("bytes:"):
+            return dict.fromkeys(self.calls, memory)
+        content = bytes.fromhex(memory.values[0].removeprefix("bytes:"))
+        found: dict[int, bytes | Outcome] = {}
+        lost = False
+        for use in self.calls:
+            place = self.place(use)
+            found[use] = record = content[place.address : place.address + place.entry.size]
+            # A call that did not even come into the bridge left the cursor where it was.
+            lost = lost or not (place.fixed or any(record[:4]))
+            if lost and not place.fixed:
+                found[use] = Outcome("unparsed", detail="the call did not reach its bridge")
+        return found
+
+    def place(self, use: int) -> Place:
+        """The place of a use that has one."""
+        place = self.built.places[use] if self.built else None
+        if not isinstance(place, Place):
+            raise LookupError(f"use {use} of instance {self.name} has no place")
+        return place
+
+
+class _Bridged:
+    """Lowers a case for a worker without native values."""
+
+    def __init__(self, case: Case, dialect: Dialect) -> None:
+        self.case, self.dialect = case, dialect
+        self.plan = Plan()
+        self.instances: list[_Instance | None] = []
+        self.asked: list[tuple[_Instance, int, int] | None] = []
+        """For each step that needs a bridge the instance, the use, and which of the exports that it reads."""
+        self._ask()
+        throws = any(face.has_tags for face in map(face_of, case.modules) if face)
+        for instance in self.instances:
+            if instance and instance.uses:
+                instance.built = bridge_for(instance.data, instance.uses, dialect.features, throws)
+        self._emit()
+
+    def _ask(self) -> None:
+        """Collect what is asked of which bridge; neighbouring reads of one instance are one use."""
+        current: dict[str, _Instance | None] = {}
+        looks: dict[str, int] = {}
+        for step in self.case.steps:
+            asked = None
+            if not isinstance(step, Read):
+                looks = {}
+            if isinstance(step, Instantiate):
+                data = self.case.modules[step.module]
+                face = face_of(data)
+                current[step.name] = _Instance(step.name, data, face) if face else None
+                self.instances.append(current[step.name])
+            elif (instance := current.get(step.name)) is None:
+                pass
+            elif isinstance(step, Invoke):
+                asked = instance, len(instance.uses), 0
+                instance.uses.append(bridge.Call(step.export, step.args, step.repeat))
+            elif isinstance(step, Read) and isinstance(instance.face.exports.get(step.export), _READ_BY_BRIDGE):
+                use = looks.setdefault(step.name, len(instance.uses))
+                seen = instance.uses[use].exports if use < len(instance.uses) else ()  # type: ignore[union-attr]
+                instance.uses[use:] = [bridge.Reads((*seen, step.export))]
+                asked = instance, use, len(seen)
+            self.asked.append(asked)
+
+    def _emit(self) -> None:
+        plan, given, instances = self.plan, set[str](), iter(self.instances)
+        for step, asked in zip(self.case.steps, self.asked, strict=True):
+            match step:
+                case Instantiate(name, module):
+                    index = instantiate(plan, name, self.case.modules[module], self.dialect, given)
+                    plan.plain(index)
+                    instance = next(instances)
+                    if instance and instance.built:
+                        instance.index = index
+                        instance.bridge_index = instantiate_bridge(plan, name, instance.built)
+                case Register(name, module_name):
+                    plan.plain(plan.step("register", name=name, **{"as": module_name}))
+                case _ if asked:
+                    self._use(*asked)
+                case Read(name, export):
+                    plan.plain(plan.step("read", name=name, export=export))
+                case _:
+                    plan.known(Outcome("unsupported", detail=f"no instance {step.name}"))
+        for instance in self.instances:
+            if instance and instance.built and instance.built.size:
+                size = instance.built.size
+                instance.memory_index = plan.step("read", name=f"{instance.name}!", export="memory", at=0, bytes=size)
+
+    def _use(self, instance: _Instance, use: int, part: int) -> None:
+        plan, place = self.plan, instance.built.places[use] if instance.built else "no bridge"
+        if isinstance(place, str):
+            plan.known(Outcome("unsupported", detail=place))
+            return
+        if use not in instance.calls:
+            asked = instance.uses[use]
+            repeat = {"repeat": asked.repeat} if isinstance(asked, bridge.Call) and asked.repeat > 1 else {}
+            instance.calls[use] = plan.step("call", name=f"{instance.name}!", export=place.function, **repeat)
+        index, entry = instance.calls[use], place.entry
+
+        def read(answers: Sequence[Outcome]) -> Outcome:
+            record = instance.record(use, answers)
+            if isinstance(record, Outcome):
+                return record
+            return answers[index] if answers[index].kind != "returned" else found(entry, record)[part]
+
+        plan.readers.append(read)
+
+
+_READ_BY_BRIDGE = (GlobalType, TableType)
+
+
+def found(entry: Entry, record: bytes) -> Sequence[Outcome]:
+    """What a record says after its function came back."""
+    return [entry.outcome(record)] if isinstance(entry, CallEntry) else entry.outcomes(record)

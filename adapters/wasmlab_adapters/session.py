@@ -1,0 +1,160 @@
+"""Sessions: scripts, one step at a time, in a store that lives on between them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from wasmlab_ref import bridge
+from wasmlab_ref.bridge import CallEntry, Place, Unbridgeable
+from wasmlab_ref.bridge_code import HEADER
+from wasmlab_ref.case import Outcome
+from wasmlab_ref.interface import Interface
+from wasmlab_ref.types import FuncRef, GlobalType, TableType
+
+from .lowering import Plan, bridge_for, face_of, found, instantiate, instantiate_bridge
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+@dataclass(slots=True)
+class _Known:
+    """An instance of the session: its exports, and the places of their bridge."""
+
+    face: Interface | None
+    places: dict[str, Place | str] = field(default_factory=dict)
+    no_bridge: str = ""
+
+
+class Session:
+    """A store of an engine, kept until `end`.  What the worker does not survive ends the session: every later step is
+    "unsupported" and says so."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine, self._name = engine, name
+        self._dialect = engine.dialect
+        self._given: set[str] = set()
+        self._instances: dict[str, _Known] = {}
+        self._ended = ""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def instantiate(self, name: str, data: bytes) -> Outcome:
+        """Instantiate a binary module under a name; imports are found among what was registered."""
+        plan, face = Plan(), face_of(data)
+        index = instantiate(plan, name, data, self._dialect, self._given)
+        known = _Known(face)
+        bridge_index = None
+        if face and not self._dialect.native:
+            uses = [_use(export, type_) for export, type_ in face.exports.items()]
+            wanted = {export: use for (export, _), use in zip(face.exports.items(), uses, strict=True) if use}
+            if wanted:
+                built = bridge_for(data, list(wanted.values()), self._dialect.features, True)
+                known.places = dict(zip(wanted, built.places, strict=True))
+                bridge_index = instantiate_bridge(plan, name, built)
+        answers = self._ask(plan)
+        if isinstance(answers, Outcome):
+            return answers
+        if answers[index].kind == "returned":
+            if bridge_index is not None and answers[bridge_index].kind != "returned":
+                known.no_bridge = f"bridge: {answers[bridge_index]}"
+            self._instances[name] = known
+        return answers[index]
+
+    def register(self, name: str, module: str) -> Outcome:
+        """Offer the exports of an instance to later imports from `module`."""
+        return self._one("register", name=name, **{"as": module})
+
+    def invoke(self, name: str, export: str, args: Sequence[str] = ()) -> Outcome:
+        """Call an exported function."""
+        if self._dialect.native:
+            return self._one("call", name=name, export=export, args=list(args))
+        return self._bridged(name, export, args)
+
+    def get(self, name: str, export: str) -> Outcome:
+        """The value of an exported global, or size and shapes of an exported table."""
+        if self._dialect.native:
+            return self._one("get", name=name, export=export)
+        return self._bridged(name, export, None)
+
+    def read(self, name: str, export: str) -> Outcome:
+        """Observe an exported global, table or memory."""
+        known = self._instances.get(name)
+        type_ = known.face.exports.get(export) if known and known.face else None
+        if isinstance(type_, GlobalType | TableType):
+            return self.get(name, export)
+        return self._one("read", name=name, export=export)
+
+    def parse(self, source: str | bytes) -> Outcome:
+        """Parse and validate a module in the text format; only where the engine's `text` says that it can."""
+        data = source.encode() if isinstance(source, str) else source
+        return self._one("parse", source=base64.b64encode(data).decode())
+
+    def end(self) -> None:
+        """Drop the store."""
+        if not self._ended:
+            self._one("end")
+            self._ended = "it is over"
+
+    def _bridged(self, name: str, export: str, args: Sequence[str] | None) -> Outcome:
+        known = self._instances.get(name)
+        if known is None:
+            return Outcome("unsupported", detail=f"no instance {name}")
+        kind = "global or table" if args is None else "function"
+        place: Place | str = known.no_bridge or known.places.get(export, f"no exported {kind} {export!r}")
+        if isinstance(place, Place) and isinstance(place.entry, CallEntry) != (args is not None):
+            place = f"no exported {kind} {export!r}"
+        if isinstance(place, str):
+            return Outcome("unsupported", detail=place)
+        plan, target = Plan(), {"name": f"{name}!", "export": "memory"}
+        if isinstance(place.entry, CallEntry):
+            try:
+                data = place.entry.arguments(args or ())
+            except Unbridgeable as error:
+                return Outcome("unsupported", detail=str(error))
+            if data:
+                plan.step("write", **target, at=place.address + HEADER, hex=data.hex())
+        call = plan.step("call", name=f"{name}!", export=place.function)
+        read = plan.step("read", **target, at=place.address, bytes=place.entry.size)
+        answers = self._ask(plan)
+        if isinstance(answers, Outcome):
+            return answers
+        record = answers[read]
+        if answers[call].kind != "returned" or record.kind != "returned":
+            return answers[call] if answers[call].kind != "returned" else record
+        return found(place.entry, bytes.fromhex(record.values[0].removeprefix("bytes:")))[0]
+
+    def _one(self, do: str, **keys: Any) -> Outcome:
+        plan = Plan()
+        plan.step(do, **keys)
+        answers = self._ask(plan)
+        return answers if isinstance(answers, Outcome) else answers[0]
+
+    def _ask(self, plan: Plan) -> list[Outcome] | Outcome:
+        if self._ended:
+            return Outcome("unsupported", detail=f"no session: {self._ended}")
+        engine = self._engine
+        if engine.worker.pending():
+            raise RuntimeError("cases are on their way: their results come before a session")
+        engine.worker.submit(engine.request(plan.steps, session=self._name))
+        answer = engine.worker.next()
+        outcomes = engine.outcomes(answer, len(plan.steps))
+        if isinstance(outcomes, Outcome):
+            self._ended = f"its engine {outcomes}"
+            if not any(step["do"] == "end" for step in plan.steps):  # else the runner waits for it
+                engine.worker.submit({"steps": [{"do": "end"}], "session": self._name})
+                engine.worker.next()
+        return outcomes
+
+
+def _use(export: str, type_: object) -> bridge.Use | None:
+    if isinstance(type_, FuncRef):
+        return bridge.Call(export)
+    return bridge.Reads((export,), True) if isinstance(type_, GlobalType | TableType) else None
