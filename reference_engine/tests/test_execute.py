@@ -265,7 +265,7 @@ def test_host_functions_trap_throw_and_reenter() -> None:
               (func (export "tail") (param i32) (result i32)
                 (block $h (result i32) (try_table (result i32) (catch $t $h) (return_call $throw (local.get 0)))))
               (func (export "not caught") (try_table (catch_all 0) (call $fail)))"""
-    imports = [tag, store.host_function(number, reenter), store.host_function(number, throw)]
+    imports: list[Extern] = [tag, store.host_function(number, reenter), store.host_function(number, throw)]
     instances.append(load(text, [*imports, store.host_function(FuncType(), fail)], store))
     assert call(instances[0], "count", 30) == [30]
     assert call(instances[0], "caught", 4) == [4]

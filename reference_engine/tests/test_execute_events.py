@@ -30,7 +30,7 @@ class Recorder(Listener):
         self.calls: list[int] = []
 
     def instruction(self, func: FuncInst | None, position: int, instr: Instr, stack: Stack, locals: Stack) -> None:
-        self.instructions.append((func and func.index, position, instr.op.mnemonic, stack.copy()))
+        self.instructions.append((None if func is None else func.index, position, instr.op.mnemonic, stack.copy()))
 
     def rule(self, name: str) -> None:
         self.rules.append(name)
@@ -136,6 +136,7 @@ def test_pure_rules(text: str, args: list[int], rules: list[str]) -> None:
     ("text", "rule"),
     [
         ("(throw_ref (ref.null exn))", "Step_read/throw_ref-null"),
+        ("(return_call_ref 0 (ref.null 0))", "Step_read/return_call_ref-frame-null"),
         ("(v128.load8_lane 0 (i32.const -1) (v128.const i64x2 0 0)) (drop)", "Step_read/vload_lane-oob"),
         ("(v128.store64_lane 0 (i32.const 65529) (v128.const i64x2 0 0))", "Step/vstore_lane-oob"),
         ("(try_table (return))", "Step_pure/return-handler"),

@@ -6,7 +6,6 @@ A store with a listener translates functions with reports woven in; without one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from .coverage import classifier, rules_before
 from .handlers import Handler, Stack
@@ -15,8 +14,8 @@ from .store import FuncInst, Instance, MemInst
 from .syntax import Instr, MemArg
 
 
-class Listener(Protocol):
-    """What hears of an execution; subclass it and override what is of interest."""
+class Listener:
+    """What hears of an execution; subclasses override what is of interest to them."""
 
     def instruction(self, func: FuncInst | None, position: int, instr: Instr, stack: Stack, locals: Stack) -> None:
         """An instruction is about to run; `stack` and `locals` must not be changed.
