@@ -89,7 +89,6 @@ class LocalEngine:
     features: frozenset[str] = frozenset(FEATURES)
     runs: int = 0
     queue: deque[Case] = field(default_factory=deque)
-    tells_rules: bool = False
 
     def submit(self, case: Case, observe: str = "digest") -> None:
         self.queue.append(case)

@@ -20,7 +20,7 @@ from wasmlab_ref.case import Case, Invoke, Read
 from .foreign import plain
 from .known import Known
 from .model import Answers, Batch, Divergence, EngineRecord, Progress, Sample
-from .oracle import Answer, Rules, Verdict, has_open_nans, judge
+from .oracle import Answer, Rules, Verdict, has_open_nans, judge, pairs
 from .reduce import Budget, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 
@@ -105,7 +105,7 @@ def records(engines: Iterable[EngineLike]) -> tuple[EngineRecord, ...]:
     return tuple(
         EngineRecord(
             engine.name,
-            plain(str(getattr(engine, "resolved", engine.name))),
+            plain(str(getattr(getattr(engine, "target", engine), "resolved", engine.name))),
             plain(str(getattr(engine, "version", ""))),
             tuple(sorted(engine.features)),
         )
@@ -185,7 +185,7 @@ class Shard:
         self._count(index, case, answers)
         verdict = verdict_of(case, answers, self.plan.merged)
         if verdict.diverges:
-            verdict = self._hunter.examine(index, case, verdict, self.batch, stop)
+            verdict = self._hunter.examine(index, case, answers, self.batch, stop)
         if verdict.kind == "inconclusive":
             reason = plain(verdict.reason, 80)
             self.batch.inconclusive[reason] += 1
@@ -218,7 +218,7 @@ class Shard:
 
 def tells_rules(engine: EngineLike) -> bool:
     """Can the engine say which rules of the standard a case used?"""
-    return bool(getattr(engine, "tells_rules", engine.name.partition("@")[0].partition("/")[0] == "ref"))
+    return bool(getattr(engine, "hello", {}).get("rules"))
 
 
 def verdict_of(case: Case, answers: dict[str, Any], merged: frozenset[str]) -> Verdict:
@@ -243,22 +243,35 @@ class Hunter:
         self._met: Counter[str] = Counter()
 
     def examine(
-        self, index: int, case: Case, verdict: Verdict, batch: Batch, stop: Callable[[], bool] = lambda: False
+        self, index: int, case: Case, answers: dict[str, Any], batch: Batch, stop: Callable[[], bool] = lambda: False
     ) -> Verdict:
         """Add what a divergence turns out to be to `batch`; the verdict that counts in the end."""
+        rules = Rules(self.plan.merged, has_open_nans(case))
+        found = Verdict("inconclusive", "not reproduced in fresh processes")
+        for names in pairs(case, answers, rules):
+            verdict = judge(case, {name: answers[name] for name in names}, rules)
+            again = self._examine(index, case, names, verdict, batch, stop)
+            found = again if again.diverges else found
+        return found
+
+    def _examine(
+        self, index: int, case: Case, names: tuple[str, ...], verdict: Verdict, batch: Batch, stop: Callable[[], bool]
+    ) -> Verdict:
         key = str(key_of(verdict))
         self._met[key] += 1
         if alike := self._alike(key, case):
             batch.again[alike] += 1
             return verdict
         with ExitStack() as stack:
-            engines = [stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+            engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
             again = compare(engines, case, self.plan.merged)[0]
             if not again.diverges:
-                return Verdict("inconclusive", "not reproduced in fresh processes")
-            found = self._reduce(index, case, again, engines, stop)
-        self._signatures[key][found[0].id] = found[1]
-        batch.divergences.append(found[0])
+                return again
+            budget = Budget(self.plan.reduce_seconds, stop)
+            fields, signature = shrink(case, again, engines, self.plan.merged, budget)
+            known = self.plan.known.reason(signature, engines)
+        self._signatures[key][signature.id] = signature
+        batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again
 
     def _alike(self, key: str, case: Case) -> str:
@@ -268,13 +281,6 @@ class Hunter:
             return ""
         present = frozenset(opcodes(case))
         return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
-
-    def _reduce(
-        self, index: int, case: Case, verdict: Verdict, engines: Sequence[EngineLike], stop: Callable[[], bool]
-    ) -> tuple[Divergence, Signature]:
-        divergence, signature = shrink(case, verdict, engines, self.plan.merged, Budget(self.plan.reduce_seconds, stop))
-        known = self.plan.known.reason(signature, engines)
-        return Divergence(index=index, known=known, **divergence), signature
 
 
 def compare(engines: Sequence[EngineLike], case: Case, merged: frozenset[str]) -> tuple[Verdict, dict[str, Answer]]:

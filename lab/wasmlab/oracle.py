@@ -8,8 +8,8 @@ can be said any more: it leaves the comparison, and its case is *inconclusive* u
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wasmlab_ref.case import Case, Instantiate, Outcome, Step, parse_value
@@ -54,8 +54,8 @@ class Verdict:
     """`kind` is "agree", "diverge" or "inconclusive"; `reason` a sentence, or what ran out.
 
     `step` is the index of the step where it was decided (None: after the last), `stage` what that step does
-    ("instantiate", "register", "invoke", "read"; "trace" for the host calls), `groups` the partition of the engines
-    there, in the order of the engines, and `outcomes` what each of them answered.
+    ("instantiate", "register", "invoke", "read"; "trace" for the host calls; "case" where an engine broke and nobody
+    can say when), `groups` the partition of the engines there, in their order, and `outcomes` what they answered.
     """
 
     kind: str
@@ -94,7 +94,7 @@ def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None)
         found = {name: _at(answers[name], index) for name in live}
         verdict = _judge_step(found, index, step, rules)
         if verdict.kind == "diverge":
-            return verdict
+            return _unplaced(verdict) if index == 0 and any(_all_broken(answers[name]) for name in live) else verdict
         if verdict.kind == "inconclusive":
             live = [name for name in live if found[name].kind not in SILENT] if "nan" not in verdict.reason else []
             left = left if left.kind == "inconclusive" else verdict
@@ -104,6 +104,31 @@ def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None)
         if isinstance(step, Instantiate) and found[live[0]].kind != "returned":
             dead.add(step.name)
     return _judge_traces(live, answers) or left
+
+
+def _all_broken(answer: Answer) -> bool:
+    """Did an engine break, without anybody knowing at which of several steps?"""
+    return len(answer.outcomes) > 1 and len(set(answer.outcomes)) == 1 and answer.outcomes[0].kind in BROKEN
+
+
+def _unplaced(verdict: Verdict) -> Verdict:
+    return replace(verdict, step=None, stage="case")
+
+
+def pairs(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None) -> Iterator[tuple[str, ...]]:
+    """The sets of engines to look into where more than two are compared.
+
+    Those that agree with the first engine, against each group that does not; then the former among themselves, for
+    what differs later.
+    """
+    names = tuple(answers)
+    while len(names) > 1:
+        verdict = judge(case, {name: answers[name] for name in names}, rules)
+        if not verdict.diverges:
+            return
+        for group in verdict.groups[1:] or verdict.groups:
+            yield (*verdict.groups[0], *group) if group != verdict.groups[0] else names
+        names = verdict.groups[0]
 
 
 def _at(answer: Answer, index: int) -> Outcome:

@@ -1,0 +1,267 @@
+"""The HTML report: one page that needs nothing else, made of one or many campaigns.
+
+Every text that comes from a module or an engine is hostile: it passes `plain` (nothing unprintable) and the escaping
+of the template.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import yaml
+from wasmlab.findings import regression_test
+from wasmlab.foreign import plain
+from wasmlab.model import Divergence, Run
+from wasmlab.oracle import REJECTED
+from wasmlab.signature import NOISE, opcodes
+from wasmlab.wast import module_text
+
+from wasmlab_ref.case import Instantiate, Invoke, Outcome, Read, Register, Step
+from wasmlab_ref.features import FEATURES
+from wasmlab_ref.isa import BY_MNEMONIC, INSTRUCTIONS
+
+from .meaning import meaning
+
+STANDARD = "https://webassembly.github.io/spec/core/"
+LONGEST = 20_000
+"""Characters of a module's text that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of code; `telling` where the signature names its instruction."""
+
+    text: str
+    telling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What an engine did in a step, and to which group of engines it belongs where they differ (0: the first)."""
+
+    kind: str
+    detail: str
+    values: tuple[tuple[str, str], ...]
+    group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A step: what it does, and a cell for each engine."""
+
+    step: str
+    cells: tuple[Cell, ...]
+    decisive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An instruction of a divergence, and where the standard defines it."""
+
+    mnemonic: str
+    name: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A divergence as the page shows it."""
+
+    found: Divergence
+    title: str
+    engines: tuple[str, ...]
+    modules: tuple[tuple[Line, ...], ...]
+    rows: tuple[Row, ...]
+    rules: tuple[Rule, ...]
+    command: str
+    script: str
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The page."""
+    found = [_finding(run, divergence) for run, divergence in _merged(runs)]
+    return _template().render(
+        runs=[_run(run) for run in runs],
+        findings=found,
+        new=[f for f in found if not f.found.known],
+        totals=_totals(runs),
+        inconclusive=sorted(_sum(run.inconclusive for run in runs).items(), key=lambda item: -item[1]),
+        rules=_rules(runs),
+        features=_features(_sum(run.instructions for run in runs)),
+        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    def load(name: str) -> str:
+        return (files("wasmlab_reports") / "templates" / name).read_text(encoding="utf-8")
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(load), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"plain": plain, "number": lambda n: f"{n:,}", "percent": lambda x: f"{100 * x:.1f} %"}
+    return environment.get_template("report.html")
+
+
+def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
+def _merged(runs: Sequence[Run]) -> list[tuple[Run, Divergence]]:
+    """Divergences of all runs, those of one signature as one: its smallest case, all counted; unknown ones first."""
+    merged: dict[str, tuple[Run, Divergence]] = {}
+    for run in runs:
+        for found in run.divergences:
+            if found.id not in merged:
+                merged[found.id] = (run, found)
+                continue
+            run_before, before = merged[found.id]
+            count = before.count + found.count
+            smaller = (run, found) if found.size < before.size else (run_before, before)
+            merged[found.id] = (smaller[0], replace(smaller[1], count=count))
+    return sorted(merged.values(), key=lambda pair: (bool(pair[1].known), -pair[1].count, pair[1].id))
+
+
+def _totals(runs: Sequence[Run]) -> dict[str, Any]:
+    counters, seconds = _sum(run.counters for run in runs), sum(run.seconds for run in runs)
+    cases, calls = counters["cases"], counters["calls"]
+    return {
+        "cases": cases,
+        "rate": cases / seconds if seconds else 0.0,
+        "complete": counters["complete calls"] / calls if calls else 1.0,
+        "inconclusive": counters["inconclusive"] / cases if cases else 0.0,
+        "seconds": seconds,
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    engines = ",".join(run.campaign.names)
+    options = ["--engines", engines, "--seed", str(run.campaign.seed), "--features", ",".join(run.campaign.features)]
+    health = {
+        name: ", ".join(
+            f"{n:,} {key.removeprefix(f'{name}: ')}"
+            for key, n in sorted(run.counters.items())
+            if key.startswith(f"{name}: ")
+        )
+        for name in run.campaign.names
+    }
+    return {
+        "run": run,
+        "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started)),
+        "command": shlex.join(["wasmlab", "fuzz", *options]),
+        "health": health,
+    }
+
+
+def _finding(run: Run, found: Divergence) -> Finding:
+    telling = _telling(found)
+    names = tuple(found.answers)
+    command = ["wasmlab", "diff", f"{run.folder}/findings/{found.id}/reduced.json", "--engines", ",".join(names)]
+    return Finding(
+        found=found,
+        title=" ".join(sorted(telling)) or "no instruction",
+        engines=tuple(name for group in found.groups for name in group),
+        modules=tuple(_code(data, telling) for data in found.reduced.modules),
+        rows=tuple(_rows(found, names)),
+        rules=tuple(_rule(mnemonic, found) for mnemonic in sorted(telling)),
+        command=shlex.join(command),
+        script=regression_test(run, found)[:LONGEST],
+    )
+
+
+def _telling(found: Divergence) -> frozenset[str]:
+    present = frozenset(opcodes(found.reduced))
+    return frozenset(m for m in present if m not in NOISE and not m.endswith(".const")) or present - NOISE
+
+
+def _code(data: bytes, telling: frozenset[str]) -> tuple[Line, ...]:
+    text = module_text(data)[:LONGEST]
+    return tuple(Line(plain(line, 400), line.split(maxsplit=1)[:1] != [] and line.split()[0] in telling) for line in text.split("\n"))
+
+
+def _rule(mnemonic: str, found: Divergence) -> Rule:
+    rule = BY_MNEMONIC[mnemonic].rule
+    rejected = any(o.kind in REJECTED for outcomes, _ in found.answers.values() for o in outcomes)
+    chapter, prefix = ("valid", "valid") if rejected else ("exec", "exec")
+    anchor = rule.replace("_", "-").replace(".", "-")
+    return Rule(mnemonic, rule, f"{STANDARD}{chapter}/instructions.html#{prefix}-{anchor}")
+
+
+# Steps and outcomes
+
+
+def _rows(found: Divergence, names: Sequence[str]) -> Iterable[Row]:
+    group_of = {name: number for number, group in enumerate(found.groups) for name in group}
+    for at, step in enumerate(found.reduced.steps):
+        decisive = at == found.step
+        cells = []
+        for name in names:
+            outcomes = found.answers[name][0]
+            outcome = outcomes[at] if at < len(outcomes) else Outcome("unparsed", detail="no answer")
+            cells.append(_cell(outcome, group_of.get(name) if decisive else None))
+        yield Row(_step(step), tuple(cells), decisive)
+    if found.stage == "trace":
+        calls = [found.answers[name][1] for name in names]
+        cells = [
+            Cell("host calls", "", tuple((plain(c, 80), "") for c in trace[:50]), group_of.get(name))
+            for name, trace in zip(names, calls, strict=True)
+        ]
+        yield Row("host calls", tuple(cells), True)
+
+
+def _cell(outcome: Outcome, group: int | None) -> Cell:
+    values = tuple((plain(v, 120), meaning(v)) for v in outcome.values[:50])
+    return Cell(outcome.kind, plain(outcome.detail, 600), values, group)
+
+
+def _step(step: Step) -> str:
+    match step:
+        case Instantiate(name, module):
+            return f"instantiate module {module} as {plain(name, 80)}"
+        case Register(name, module):
+            return f"register {plain(name, 80)} as “{plain(module, 80)}”"
+        case Invoke(name, export, args, repeat):
+            times = f", {repeat} times" if repeat > 1 else ""
+            shown = ", ".join(f"{plain(a, 60)}" for a in args)
+            return f"{plain(name, 80)}.{plain(export, 80)}({shown}){times}"
+        case Read(name, export):
+            return f"read {plain(name, 80)}.{plain(export, 80)}"
+
+
+# Coverage
+
+
+def _rules(runs: Sequence[Run]) -> dict[str, Any]:
+    reached = frozenset(_sum(run.rules for run in runs))
+    every = yaml.safe_load((files("wasmlab_ref") / "rules.yaml").read_text(encoding="utf-8"))
+    live = [name for name, row in every.items() if "function" in row]
+    step = [name for name in live if name.startswith("Step")]
+    groups = []
+    for title, names in (("execution of instructions", step), ("all others", [n for n in live if n not in set(step)])):
+        hit = [name for name in names if name in reached]
+        missed = [name for name in names if name not in reached]
+        groups.append({"title": title, "hit": len(hit), "all": len(names), "missed": missed})
+    return {"groups": groups, "reached": len(reached)}
+
+
+def _features(instructions: Counter[str]) -> list[dict[str, Any]]:
+    rows = []
+    for feature in FEATURES:
+        names = [row.mnemonic for row in INSTRUCTIONS if row.feature == feature and row.mnemonic not in ("else", "end")]
+        if names:
+            missed = [name for name in names if not instructions[name]]
+            rows.append({"name": feature, "hit": len(names) - len(missed), "all": len(names), "missed": missed})
+    return rows
