@@ -38,6 +38,7 @@ from wasmlab_ref.types import (
 )
 
 ZERO = (instr("i32.const", 0),)
+HINT = "@metadata.code.branch_hint"
 FUNCREF, FUNC = RefType(True, "func"), RefType(False, "func")
 
 
@@ -119,9 +120,7 @@ def test_implicit_types_are_appended_in_order_and_shared() -> None:
            (func (param i32) (call_indirect (param i64))) (table 0 funcref) (tag (param i64 i32))"""
     )
     i32_to_i32 = FuncType(("i32",), ("i32",))
-    assert m.types == plain(
-        FuncType(("i64",)), FuncType(("i32",)), FuncType(), i32_to_i32, FuncType(("i64", "i32"))
-    )
+    assert m.types == plain(FuncType(("i64",)), FuncType(("i32",)), FuncType(), i32_to_i32, FuncType(("i64", "i32")))
     assert [f.type for f in m.funcs] == [1, 2, 1]
     assert m.funcs[1].body[0] == instr("block", 3)
     assert m.funcs[2].body == (instr("call_indirect", 0, 0),)
@@ -148,6 +147,11 @@ def test_type_definitions() -> None:
     )
 
 
+def test_parameters_of_a_type_definition_bind_nothing() -> None:
+    m = parse_module("(type (func (param $x i32) (param $x i64)))")
+    assert m.types == plain(FuncType(("i32", "i64")))
+
+
 def test_block_types() -> None:
     code = body("block end loop (result i32) end block (type 0) end block (param) (result) end", "(type (func))")
     assert [step.args[0] for step in code if step.args] == [None, "i32", 0, None]
@@ -155,7 +159,8 @@ def test_block_types() -> None:
 
 def test_locals_are_named_and_merged() -> None:
     m = parse_module(
-        "(type $t (func (param i32))) (func (type $t) (local $x i32) (local i32 i64) (local) (local $y i64) local.get $x local.get $y)"
+        """(type $t (func (param i32))) (func (type $t) (local $x i32) (local i32 i64) (local) (local $y i64)
+           local.get $x local.get $y)"""
     )
     assert m.funcs[0].locals == ((2, "i32"), (2, "i64"))
     assert [step.args for step in m.funcs[0].body] == [(1,), (4,)]
@@ -219,7 +224,7 @@ def test_identifiers_can_be_any_string() -> None:
 
 
 def test_a_quoted_identifier_is_not_its_spelling() -> None:
-    with pytest.raises(Malformed, match='unknown func'):
+    with pytest.raises(Malformed, match="unknown func"):
         parse_module(r'(func $"\"a\"") (func call $"a")')
     with pytest.raises(Malformed, match="unknown operator"):
         parse_module(r'(func $"a,b") (func call $a,b)')
@@ -230,7 +235,8 @@ def test_a_quoted_identifier_is_not_its_spelling() -> None:
 
 def test_custom_sections_in_the_order_of_the_binary() -> None:
     m = parse_module(
-        """(module (@custom "A" "aaa") (type $t (func)) (@custom "B" (after func) "bbb") (@custom "C" (before func) "ccc")
+        """(module (@custom "A" "aaa") (type $t (func)) (@custom "B" (after func) "bbb")
+           (@custom "C" (before func) "ccc")
            (@custom "D" (after last) "d" "dd") (table 10 funcref) (func (type $t)) (@custom "E" (after import) "eee")
            (@custom "F" (before type) "fff") (@custom "G" (after data) "ggg") (@custom "H" (after code) "hhh")
            (@custom "I" (after func) "iii") (@custom "J" (before func) "jjj") (@custom "K" (before first) "kkk"))"""
@@ -285,8 +291,9 @@ def test_branch_hints_have_the_offset_of_their_instruction() -> None:
         ('(func (@name "a" "b"))', "@name annotation: unexpected token"),
         ('(func (param (@name "a") i32 i32))', "unexpected token"),
         ('(func (block (param (@name "a") i32)))', "misplaced @name annotation"),
-        ('(func (@metadata.code.branch_hint "\\02") br_if 0)', "@metadata.code.branch_hint annotation: invalid hint value"),
-        ('(global i32 (@metadata.code.branch_hint "\\00") br_if 0)', "@metadata.code.branch_hint annotation: not in a function"),
+        (f'(func ({HINT} "\\02") br_if 0)', f"{HINT} annotation: invalid hint value"),
+        (f'(func ({HINT} "\\00") ({HINT} "\\00") br_if 0)', f"{HINT} annotation: duplicate annotation"),
+        (f'(global i32 ({HINT} "\\00") br_if 0)', f"{HINT} annotation: not in a function"),
     ],
 )  # fmt: skip
 def test_malformed_annotations(text: str, message: str) -> None:

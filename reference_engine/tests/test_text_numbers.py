@@ -28,8 +28,9 @@ def exact(bits: int, format_: Format) -> Fraction:
 @pytest.mark.parametrize(
     ("token", "bits", "value"),
     [
-        ("0", 32, 0), ("-0", 32, 0), ("4294967295", 32, 0xFFFFFFFF), ("-1", 32, 0xFFFFFFFF), ("-0x8000_0000", 32, 1 << 31),
-        ("+2147483647", 32, 0x7FFFFFFF), ("0xffff_ffff_ffff_ffff", 64, (1 << 64) - 1), ("-128", 8, 128), ("255", 8, 255),
+        ("0", 32, 0), ("-0", 32, 0), ("4294967295", 32, 0xFFFFFFFF), ("-1", 32, 0xFFFFFFFF),
+        ("-0x8000_0000", 32, 1 << 31), ("+2147483647", 32, 0x7FFFFFFF),
+        ("0xffff_ffff_ffff_ffff", 64, (1 << 64) - 1), ("-128", 8, 128), ("255", 8, 255),
         ("0" * 5000 + "7", 32, 7), ("-9223372036854775808", 64, 1 << 63),
     ],
 )  # fmt: skip
@@ -84,7 +85,10 @@ def test_f32_out_of_range(token: str) -> None:
         numbers.floating(token, F32)
 
 
-@pytest.mark.parametrize("token", ["", ".5", "1e", "1e+", "0x", "0x1p", "nan:", "nan:1", "Inf", "infinity", "1._0", "1_.0", "0x.1"])
+@pytest.mark.parametrize(
+    "token",
+    ["", ".5", "1e", "1e+", "0x", "0x1p", "nan:", "nan:1", "Inf", "infinity", "1._0", "1_.0", "0x.1"],
+)
 def test_no_floats(token: str) -> None:
     assert numbers.floating(token, F64) is None
 
@@ -127,7 +131,9 @@ def test_every_f32_reads_back(bits: int) -> None:
     assert numbers.floating(numbers.float_text(bits, F32), F32) == bits
 
 
-@pytest.mark.parametrize("bits", [0, 1 << 31, 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0xFFC00000])
+@pytest.mark.parametrize(
+    "bits", [0, 1 << 31, 1, 0x007FFFFF, 0x00800000, 0x7F7FFFFF, 0x7F800000, 0x7F800001, 0xFFC00000]
+)
 def test_corners_read_back(bits: int) -> None:
     assert numbers.floating(numbers.float_text(bits, F32), F32) == bits
 

@@ -93,9 +93,7 @@ MEMORY = st.builds(MemType, LIMITS, ADDRESS)
 GLOBAL = st.builds(GlobalType, VALUE, st.booleans())
 TAG = st.builds(TagType, INDEX)
 COMPOSITE = (
-    st.builds(FuncType, few(VALUE), few(VALUE))
-    | st.builds(StructType, few(FIELD))
-    | st.builds(ArrayType, FIELD)
+    st.builds(FuncType, few(VALUE), few(VALUE)) | st.builds(StructType, few(FIELD)) | st.builds(ArrayType, FIELD)
 )
 SUBTYPE = st.builds(SubType, COMPOSITE, few(INDEX), st.booleans())
 KINDS = ["func", "table", "memory", "global", "tag"]
@@ -103,7 +101,8 @@ ORDER = [0, 1, 2, 3, 4, 5, 13, 6, 7, 8, 9, 12, 10, 11]
 
 
 def runs(locals_: tuple[tuple[int, Any], ...]) -> tuple[tuple[int, Any], ...]:
-    return tuple(run for before, run in zip((None, *locals_), locals_, strict=False) if not before or before[1] != run[1])
+    """Neighbouring runs differ."""
+    return tuple(run for i, run in enumerate(locals_) if not i or locals_[i - 1][1] != run[1])
 
 
 MODULES = st.builds(
@@ -204,6 +203,12 @@ def test_depth_does_not_make_the_text_quadratic() -> None:
     text = print_module(module)
     assert len(text) < 250 * depth
     assert parse_module(text) == module
+
+
+def test_an_empty_initialiser_of_a_table_has_no_text() -> None:
+    table = syntax.Table(TableType(Limits(1), RefType(True, "func")), ())
+    with pytest.raises(ValueError, match="table 0 has an empty initialiser"):
+        print_module(syntax.Module(tables=(table,)))
 
 
 def test_more_locals_than_a_text_can_hold() -> None:

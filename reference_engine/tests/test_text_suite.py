@@ -100,7 +100,7 @@ def test_an_independent_parser_reads_the_same(core_suite: Path) -> None:
     differ: Counter[str] = Counter()
     same = 0
     for path in files(core_suite):
-        for command, source in text_modules(path):
+        for _, source in text_modules(path):
             text = source.text if isinstance(source.text, str) else source.text.decode(errors="surrogateescape")
             try:
                 ours = unnamed(source.parse())

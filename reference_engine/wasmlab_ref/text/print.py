@@ -38,7 +38,11 @@ _KINDS = {FuncRef: "func", TableType: "table", MemType: "memory", GlobalType: "g
 
 
 def print_module(module: Module) -> str:
-    """The text of `module`, valid or not; `parse_module(print_module(m)) == m`."""
+    """The text of `module`, valid or not; `parse_module(print_module(m)) == m`.
+
+    ValueError for the two things that only the binary format can say: a run of more than `MOST_LOCALS` locals, and an
+    initialiser of a table that is there but empty.
+    """
     return "\n".join(["(module", *(f"  {line}" for line in _fields(module)), ")", ""])
 
 
@@ -56,6 +60,8 @@ def _fields(m: Module) -> Iterator[str]:
     for import_ in m.imports:
         yield _import(import_, number(_KINDS[type(import_.type)]))
     for table in m.tables:
+        if table.init == ():
+            raise ValueError(f"table {counts['table']} has an empty initialiser, which a text cannot say")
         yield from _definition(f"table (;{number('table')};) {table_type(table.type)}", table.init or ())
     for memory in m.memories:
         yield f"(memory (;{number('memory')};) {memory_type(memory)})"

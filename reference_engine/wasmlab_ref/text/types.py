@@ -73,7 +73,8 @@ def value_types(p: Context) -> list[ValType]:
 
 
 def declarations(p: Context, keyword: str, names: dict[str, int] | None, first: int = 0) -> list[ValType]:
-    """Read `(keyword $name? type…)` as often as it comes; names are refused where `names` is None."""
+    """Read `(keyword $name? type…)` as often as it comes, and bind the names to indices from `first` on; where `names`
+    is None, names are refused."""
     types: list[ValType] = []
     while p.opens(keyword):
         if names is None:
@@ -92,6 +93,13 @@ def signature(p: Context, names: dict[str, int] | None) -> FuncType:
     """Read parameters and results."""
     params = declarations(p, "param", names)
     return FuncType(tuple(params), tuple(declarations(p, "result", None)))
+
+
+class _Forgotten(dict[str, int]):
+    """Names that bind nothing, so that any may come twice: parameters in a type definition."""
+
+    def setdefault(self, key: str, default: int, /) -> int:
+        return default
 
 
 def type_use(p: Context, names: dict[str, int] | None = None) -> int:
@@ -156,7 +164,7 @@ def _fields(p: Context, index: int) -> StructType:
 def _composite_type(p: Context, index: int) -> CompType:
     type_: CompType
     if p.opens("func"):
-        type_ = signature(p, {})
+        type_ = signature(p, _Forgotten())
     elif p.opens("struct"):
         type_ = _fields(p, index)
     elif p.opens("array"):
