@@ -211,26 +211,24 @@ class _Lineage(NamedTuple):
     jump: DefType
 
 
-_lineages: dict[DefType, _Lineage] = {}
-
-
 def _lineage(t: DefType) -> _Lineage:
     """The lineage of `t`, with a skip list of pointers after Myers (1983): log(depth) steps to any ancestor."""
     pending = []
-    while t not in _lineages:
+    while not t.lineage:
         supers = t.subtype.supers
         if not supers:
-            _lineages[t] = _Lineage(0, t, t)
+            t.lineage.append(_Lineage(0, t, t))
             break
         pending.append(t)
         t = cast(DefType, supers[0])
+    up: _Lineage = t.lineage[0]
     for child in reversed(pending):
-        up = _lineages[t]
-        over = _lineages[up.jump]
-        even = up.depth - over.depth == over.depth - _lineages[over.jump].depth
-        _lineages[child] = _Lineage(up.depth + 1, t, over.jump if even else t)
+        over: _Lineage = up.jump.lineage[0]
+        even = up.depth - over.depth == over.depth - over.jump.lineage[0].depth
+        up = _Lineage(up.depth + 1, t, over.jump if even else t)
+        child.lineage.append(up)
         t = child
-    return _lineages[t]
+    return up
 
 
 @rule("Deftype_sub/refl", "Deftype_sub/super")
@@ -243,8 +241,8 @@ def match_deftype(sub: DefType, sup: DefType) -> bool:
     depth = _lineage(sup).depth
     at = _lineage(sub)
     while at.depth > depth:
-        sub = at.jump if _lineages[at.jump].depth >= depth else at.parent
-        at = _lineages[sub]
+        sub = at.jump if at.jump.lineage[0].depth >= depth else at.parent
+        at = sub.lineage[0]
     return sub is sup and applied("Deftype_sub/super")
 
 

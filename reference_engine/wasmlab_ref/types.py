@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 from weakref import WeakValueDictionary
 
 
@@ -165,6 +165,8 @@ class DefType:
     number: int
     _group: _Group = field(repr=False)
     _subtype: list[SubType] = field(default_factory=list, repr=False)
+    lineage: list[Any] = field(default_factory=list, repr=False)
+    """Kept by `match.match_deftype`, here so that it dies with the type."""
 
     @property
     def subtype(self) -> SubType:
