@@ -107,6 +107,21 @@ def test_interrupted_unpacking(cache: Path, wheel: Path, monkeypatch: pytest.Mon
     assert install(package(wheel)).is_dir()
 
 
+def test_killed_while_unpacking(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import os; from wasmlab_adapters import install; from wasmlab_matrices.load import Package;"
+        "install._unpack_file = lambda *_: os.kill(os.getpid(), 9);"
+        f"install.install(Package('pypi', 'toy-engine', '1.0', {package(wheel).sha256}))"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    assert subprocess.run([sys.executable, "-c", code], env=env).returncode == -9
+    assert leftovers(cache) == ["toy-engine-1.0.part"]
+    assert find_installed(package(), "1.0") is None
+    monkeypatch.setattr(module, "_download", lambda *_: pytest.fail("downloaded again"))
+    assert install(package(wheel)).is_dir()
+    assert leftovers(cache) == ["toy-engine-1.0"]
+
+
 def test_two_at_once(cache: Path, wheel: Path) -> None:
     code = (
         "from wasmlab_adapters.install import install; from wasmlab_matrices.load import Package;"
@@ -120,14 +135,17 @@ def test_two_at_once(cache: Path, wheel: Path) -> None:
     assert leftovers(cache) == ["toy-engine-1.0"]
 
 
-@pytest.mark.usefixtures("cache")
-def test_no_such_version(wheel: Path) -> None:
-    with pytest.raises(EngineUnavailable, match="pip cannot get toy-engine 2.0") as caught:
+def test_no_such_version(cache: Path, wheel: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="there is no toy-engine 2.0") as caught:
         install(package(wheel), "2.0")
+    assert caught.value.hint == "newest: 1.0"
+    with pytest.raises(EngineUnavailable, match="pip cannot get no-toy 1.0: ") as caught:
+        install(Package("pypi", "no-toy", "1.0"))
     assert "\n" not in str(caught.value)
     for version in ("-r/etc/passwd", "1.0; x", "../1", "@x", "1/0"):
         with pytest.raises(EngineUnavailable, match="no version"):
             install(package(wheel), version)
+    assert leftovers(cache) == []
 
 
 @pytest.mark.usefixtures("cache")

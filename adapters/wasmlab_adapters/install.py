@@ -34,6 +34,7 @@ MAX_UNPACKED = 2 << 30
 DOWNLOAD_SECONDS = 900
 _CHUNK = 1 << 20
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
+_VERSIONS = re.compile(r"\(from versions: ([^)]*)\)")
 _OFFLINE = re.compile(
     r"name resolution|name or service not known|network is unreachable|failed to establish|connection (refused|broken)"
     r"|timed out|proxyerror|nodename nor servname",
@@ -72,16 +73,14 @@ def install(package: Package, version: str = "") -> Path:
         pins = package.sha256 if version == package.version else {}
         part = folder.with_name(f"{folder.name}.part")
         part.mkdir(mode=0o700, exist_ok=True)
-        wheel = _wheel(package.name, version, pins, part, lock)
-        content = part / "content"
-        shutil.rmtree(content, ignore_errors=True)
         try:
+            wheel = _wheel(package.name, version, pins, part, lock)
+            content = part / "content"
+            shutil.rmtree(content, ignore_errors=True)  # half of it, if a process was killed here
             unpack(wheel, content)
-        except BaseException:
+            content.rename(folder)
+        finally:
             shutil.rmtree(part, ignore_errors=True)
-            raise
-        content.rename(folder)
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
@@ -180,7 +179,7 @@ def _download(name: str, version: str, folder: Path, lock: int) -> None:
     if importlib.util.find_spec("pip") is None:
         raise EngineUnavailable(f"{name} {version}: this Python has no pip", f"{sys.executable} -m ensurepip")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]
+    command += ["--retries=2", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]
     try:
         done = subprocess.run(
             command, capture_output=True, timeout=DOWNLOAD_SECONDS, stdin=subprocess.DEVNULL, pass_fds=[lock]
@@ -192,6 +191,9 @@ def _download(name: str, version: str, folder: Path, lock: int) -> None:
     words = printable(done.stderr)
     if _OFFLINE.search(words):
         raise EngineUnavailable(f"{name} {version} is not installed and there is no network", "connect once, and retry")
+    if (versions := _VERSIONS.search(words)) and versions[1] != "none":
+        newest = ", ".join(versions[1].split(", ")[:-6:-1])
+        raise EngineUnavailable(f"there is no {name} {version} for this machine and Python", f"newest: {newest}")
     errors = [line.removeprefix("ERROR: ") for line in words.splitlines() if line.startswith("ERROR")]
     reason = errors[0][:300] if errors else words.strip()[-300:]
     raise EngineUnavailable(f"pip cannot get {name} {version}: {reason}")

@@ -136,7 +136,7 @@ def _lab(pid: int) -> str:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={},
+        env={key: text for key, text in os.environ.items() if key != strays.MARK},
         cwd="/",
     )
     guard.returncode = 0  # it ends after us: nobody waits for it
