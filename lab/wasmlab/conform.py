@@ -13,7 +13,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from wasmlab_adapters.engine import Engine, Session
+from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.registry import resolve
+from wasmlab_adapters.session import Session
 from wasmlab_ref import script as s
 from wasmlab_ref.case import Outcome
 from wasmlab_ref.encode import encode
@@ -265,7 +267,7 @@ _engines: dict[str, Engine] = {}
 def _run_one(script: Script, names: Sequence[str]) -> tuple[Script, dict[str, Tally]]:
     for name in names:
         if name not in _engines:
-            _engines[name] = Engine.open(name)
+            _engines[name] = Engine(resolve(name))
     return script, {name: run_script(script, _engines[name]) for name in names}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -40,7 +41,7 @@ def conform(engines: str, more: tuple[str, ...], suite: str, pattern: str | None
     if not names:
         raise UsageError("no engines", hint="wasmlab conform --engines ref/py")
     for name in names:
-        with c.Engine.open(name):
+        with c.Engine(c.resolve(name)):
             pass
     scripts = c.collect(suites.find(suite), pattern)
     started = time.monotonic()
@@ -78,11 +79,12 @@ def _run(scripts: list[c.Script], names: list[str], jobs: int) -> dict[str, dict
 
 def _print(suite: str, results: dict[str, dict[str, c.Tally]], files: int, seconds: float) -> None:
     console = Console()
-    table = Table("suite", box=None, header_style="bold", padding=(0, 2))
+    table = Table(box=None, header_style="bold", padding=(0, 2))
+    table.add_column("suite", no_wrap=True)
     for name in results:
         table.add_column(Text(name), justify="right")
     for group in next(iter(results.values())):
-        label = f"{suite}/{group}" if group else suite
+        label = f"{Path(suite).name}/{group}" if group else Path(suite).name
         table.add_row(Text(label), *(_cell(tallies[group]) for tallies in results.values()))
     console.print(table)
     for name, groups in results.items():
