@@ -1,0 +1,368 @@
+"""The worker of ref/py: the standard made executable, with native values, texts, and the rules that a case used.
+
+    python -m wasmlab_adapters.workers.ref_py [--bridge] [setting=value …]
+
+Settings are those of `Limits` (`call_depth=100`) and `Profile` (`nan=x86`, `R_fmadd=1`).  With `--bridge` it speaks
+as an engine without native values does, which is how bridges are tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from wasmlab_ref.bridge_code import TABLE_BOUND
+from wasmlab_ref.case import parse_value, value
+from wasmlab_ref.decode import decode
+from wasmlab_ref.engine import Store
+from wasmlab_ref.events import Listener
+from wasmlab_ref.features import WASM_3
+from wasmlab_ref.limits import Limits
+from wasmlab_ref.outcome import Exhausted, Rejected, Thrown, Trap, Unlinkable
+from wasmlab_ref.profile import Profile
+from wasmlab_ref.spectest import spectest
+from wasmlab_ref.store import (
+    ArrayInst,
+    ExnInst,
+    Extern,
+    FuncInst,
+    GlobalInst,
+    HostRef,
+    Instance,
+    MemInst,
+    StructInst,
+    TableInst,
+    TagInst,
+    Value,
+    func_type,
+)
+from wasmlab_ref.text import parse_module
+from wasmlab_ref.types import SHORTHANDS, FuncType, RefType, ValType
+from wasmlab_ref.validate import validate
+
+BLOCK = 4096
+HOST_TYPES = {
+    "log": FuncType(("i32", "i64")),
+    "trap": FuncType(),
+    "reenter": FuncType(("i32",)),
+    "extern": FuncType(("i32",), (SHORTHANDS["externref"],)),
+    "number": FuncType((SHORTHANDS["externref"],), ("i32",)),
+}
+
+Outcome = dict[str, Any]
+
+
+class Unsupported(Exception):
+    """A step that cannot be taken."""
+
+
+# Values
+
+
+def shape(ref: Value) -> str:
+    """A reference as docs/protocol.md writes it."""
+    match ref:
+        case None:
+            return "ref.null"
+        case HostRef(number):
+            return f"ref.extern:{number:x}"
+        case int():
+            return f"ref.i31:{ref:x}"
+        case ArrayInst():
+            return f"ref.array:{len(ref.fields):x}"
+        case StructInst():
+            return "ref.struct"
+        case FuncInst():
+            return "ref.func"
+        case ExnInst():
+            return "ref.exn"
+    return "ref.any"
+
+
+def written(values: Sequence[Value], types: Sequence[ValType]) -> list[str]:
+    """Values as texts."""
+    return [shape(v) if isinstance(t, RefType) else value(t, v) for v, t in zip(values, types, strict=True)]
+
+
+def argument(text: str, type_: ValType) -> Value:
+    """The value of a text; only those references that a host can make."""
+    kind, bits = parse_value(text)
+    if isinstance(type_, RefType):
+        if kind == "ref.null" and type_.nullable:
+            return None
+        if kind == "ref.extern" and type_.heap in ("extern", "any") and bits < 1 << 31:
+            return HostRef(bits)
+        if kind == "ref.i31" and type_.heap in ("any", "eq", "i31") and bits < 1 << 31:
+            return bits
+    elif kind == type_:
+        return bits
+    raise ValueError(f"{text} for a parameter of type {type_}")
+
+
+def digest(data: Any) -> str:
+    """The digest of a memory: of those blocks that are not all zeros."""
+    total, zeros = hashlib.sha256(), bytes(BLOCK)
+    for at in range(0, len(data), BLOCK):
+        block = bytes(data[at : at + BLOCK])
+        if block != zeros[: len(block)]:
+            total.update((at // BLOCK).to_bytes(8, "little") + block)
+    return total.hexdigest()[:16]
+
+
+# Stores
+
+
+class Rules(Listener):
+    """Collects the rules of the standard that were used."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def rule(self, name: str) -> None:
+        self.names.add(name)
+
+
+class Session:
+    """A store with its instances by name, and what is registered for imports."""
+
+    def __init__(self, profile: Profile, limits: Limits, rules: Rules | None, bridge: bool) -> None:
+        self.store = Store(profile, limits, rules)
+        self.rules, self.bridge = rules, bridge
+        self.instances: dict[str, Instance] = {}
+        self.registered: dict[str, dict[str, Extern]] = {} if bridge else {"spectest": spectest(self.store)}
+        self.trace: list[str] = []
+        self.lab: dict[str, Extern] = {
+            name: self.store.host_function(type_, getattr(self, f"_{name}")) for name, type_ in HOST_TYPES.items()
+        }
+
+    # Module "lab"
+
+    def _log(self, number: int, long: int) -> Sequence[Value]:
+        self.trace.append(f"{number:x},{long:x}")
+        return ()
+
+    def _trap(self) -> Sequence[Value]:
+        raise Trap("host")
+
+    def _reenter(self, number: int) -> Sequence[Value]:
+        func = self.registered.get("lab.callee", {}).get("reenter")
+        if isinstance(func, FuncInst) and func_type(func.type) == HOST_TYPES["reenter"]:
+            self.store.invoke(func, [number])
+        return ()
+
+    def _extern(self, number: int) -> Sequence[Value]:
+        return (HostRef(number),)
+
+    def _number(self, ref: Value) -> Sequence[Value]:
+        return (ref.number if isinstance(ref, HostRef) else 0xFFFF_FFFF,)
+
+    # Steps
+
+    def instance(self, name: str) -> Instance:
+        if name not in self.instances:
+            raise Unsupported(f"no instance {name}")
+        return self.instances[name]
+
+    def export(self, step: dict[str, Any]) -> Extern:
+        found = self.instance(step["name"]).exports.get(step["export"])
+        if found is None:
+            raise Unsupported(f"no export {step['export']}")
+        return found
+
+    def do_instantiate(self, step: dict[str, Any]) -> list[str]:
+        of = self.instance(step["of"]).exports if "of" in step else {}
+        module = decode(base64.b64decode(step["module"]))
+        valid = validate(module, self.rules.rule if self.rules else None)
+        imports = []
+        for source, name in step["imports"]:
+            exports = of if source is None else self.lab if source == "lab" else self.registered.get(source, {})
+            if name not in exports:
+                raise Unlinkable(f"unknown import: {source!r} {name!r}")
+            imports.append(exports[name])
+        self.instances[step["name"]] = self.store.instantiate(valid, imports)
+        return []
+
+    def do_register(self, step: dict[str, Any]) -> list[str]:
+        self.registered[step["as"]] = self.instance(step["name"]).exports
+        return []
+
+    def do_call(self, step: dict[str, Any]) -> list[str]:
+        func = self.export(step)
+        if not isinstance(func, FuncInst):
+            raise Unsupported(f"export {step['export']} is no function")
+        type_ = func_type(func.type)
+        texts = step.get("args", [])
+        if len(texts) != len(type_.params):
+            raise Unsupported(f"{len(texts)} arguments for {len(type_.params)} parameters")
+        try:
+            args = [argument(text, t) for text, t in zip(texts, type_.params, strict=True)]
+        except ValueError as error:
+            raise Unsupported(str(error)) from None
+        results: Sequence[Value] = ()
+        for _ in range(step.get("repeat", 1)):
+            results = self.store.invoke(func, args)
+        return written(results, type_.results)
+
+    def do_get(self, step: dict[str, Any]) -> list[str]:
+        match self.export(step):
+            case GlobalInst(type_, content):
+                return written([content], [type_.value])
+            case TableInst() as table:
+                return [value(table.type.address, len(table.refs)), *map(shape, table.refs[:TABLE_BOUND])]
+        raise Unsupported(f"export {step['export']} is no global or table")
+
+    def memory(self, step: dict[str, Any], size: int | None = None) -> MemInst:
+        memory = self.export(step)
+        if not isinstance(memory, MemInst):
+            raise Unsupported(f"export {step['export']} is no memory")
+        if size is not None and not 0 <= step["at"] <= step["at"] + size <= len(memory.data):
+            raise Unsupported(f"{size} bytes at {step['at']} of a memory of {len(memory.data)}")
+        return memory
+
+    def do_write(self, step: dict[str, Any]) -> list[str]:
+        data = bytes.fromhex(step["hex"])
+        self.memory(step, len(data)).data[step["at"] : step["at"] + len(data)] = data
+        return []
+
+    def do_read(self, step: dict[str, Any]) -> list[str]:
+        if "bytes" in step:
+            data = self.memory(step, step["bytes"]).data
+            return ["bytes:" + bytes(data[step["at"] : step["at"] + step["bytes"]]).hex()]
+        data = self.memory(step).data
+        content = f"bytes:{bytes(data).hex()}" if step["full"] else f"digest:{digest(data)}"
+        return [value("i64", len(data)), content]
+
+    def do_parse(self, step: dict[str, Any]) -> list[str]:
+        validate(parse_module(base64.b64decode(step["source"])))
+        return []
+
+    def do_end(self, step: dict[str, Any]) -> list[str]:
+        return []
+
+    def step(self, step: dict[str, Any]) -> Outcome:
+        """The outcome of a step."""
+        do = getattr(self, f"do_{step['do']}", None)
+        if do is None or (self.bridge and (step["do"] in ("get", "parse") or step.get("args"))):
+            return {"kind": "unsupported", "detail": f"no step {step['do']} here"}
+        try:
+            values = do(step)
+        except Unsupported as error:
+            return {"kind": "unsupported", "detail": str(error)}
+        except Rejected as error:
+            return {"kind": error.stage, "detail": str(error)}
+        except Trap as trap:
+            return {"kind": "trapped", "detail": trap.kind}
+        except Exhausted as exhausted:
+            return {"kind": "exhausted", "detail": exhausted.resource}
+        except Thrown as thrown:
+            return self.threw(step, thrown.exception)
+        return {"kind": "returned", "values": values} if values else {"kind": "returned"}
+
+    def threw(self, step: dict[str, Any], exception: ExnInst) -> Outcome:
+        """An uncaught exception, under the name that the called instance exports its tag as."""
+        exports = self.instances[step["name"]].exports if step["do"] == "call" and not self.bridge else {}
+        for name, extern in exports.items():
+            if isinstance(extern, TagInst) and extern is exception.tag:
+                values = written(exception.fields, func_type(extern.type).params)
+                return {"kind": "threw", "detail": name, **({"values": values} if values else {})}
+        return {"kind": "threw"}
+
+
+# The protocol
+
+
+class Worker:
+    """Answers requests."""
+
+    def __init__(self, answers: int, profile: Profile, limits: Limits, bridge: bool) -> None:
+        self.answers, self.profile, self.limits, self.bridge = answers, profile, limits, bridge
+        self.sessions: dict[str, Session] = {}
+
+    def say(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(self.answers, data) :]
+
+    def hello(self) -> None:
+        hello = {"protocol": 1, "engine": "ref/py", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
+        native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True}
+        self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
+
+    def answer(self, line: bytes) -> None:
+        """Take one line; nothing that it holds ends the worker."""
+        request: Any = None
+        try:
+            request = json.loads(line)
+            full = request.get("observe") == "full"
+            steps = [{**step, "do": str(step["do"]), "full": full} for step in request["steps"]]
+            id_ = request["id"] + 0
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            found = request.get("id") if isinstance(request, dict) else None
+            self.say({"id": found if isinstance(found, int) else None, "error": f"no request: {error!r}"[:500]})
+            return
+        self.say({"started": id_})
+        try:
+            self.say({"id": id_, **self.run(request, steps)})
+        except Exception:
+            traceback.print_exc()
+            self.say({"id": id_, "error": traceback.format_exc(limit=-3)[-1500:]})
+
+    def run(self, request: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+        """The outcomes of a request, and what else was asked for."""
+        name = request.get("session")
+        session = self.sessions.pop(name, None) if name is not None else None
+        if session is None:
+            rules = Rules() if request.get("observe") == "rules" else None
+            session = Session(self.profile, self.limits, rules, self.bridge)
+        session.store.limits = dataclasses.replace(session.store.limits, fuel=request.get("fuel"))
+        session.trace = []
+        before = session.store.instructions
+        answer: dict[str, Any] = {"outcomes": [session.step(step) for step in steps]}
+        if name is not None and not any(step["do"] == "end" for step in steps):
+            self.sessions[name] = session
+        if session.trace:
+            answer["trace"] = session.trace
+        if request.get("observe") == "rules" and session.rules:
+            answer |= {"rules": sorted(session.rules.names), "instructions": session.store.instructions - before}
+        return answer
+
+
+def configured(settings: Sequence[str]) -> tuple[Profile, Limits]:
+    """Profile and limits with these settings."""
+    profile, limits = {}, {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if key == "nan":
+            profile[key] = text
+        elif key in {field.name for field in dataclasses.fields(Profile)}:
+            profile[key] = int(text)  # type: ignore[assignment]
+        elif key in {field.name for field in dataclasses.fields(Limits)}:
+            limits[key] = int(text)
+        else:
+            sys.exit(f"no setting {key!r}")
+    return Profile(**profile), Limits(**limits)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    parser = argparse.ArgumentParser(description="The worker of wasmlab's reference engine, Python path.")
+    parser.add_argument("--bridge", action="store_true", help="no native values")
+    parser.add_argument("settings", nargs="*", metavar="setting=value")
+    options = parser.parse_args()
+    worker = Worker(answers, *configured(options.settings), options.bridge)
+    worker.hello()
+    for line in sys.stdin.buffer:
+        worker.answer(line)
+
+
+if __name__ == "__main__":
+    main()
