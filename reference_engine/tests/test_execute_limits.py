@@ -86,6 +86,21 @@ def test_bulk_work_costs_fuel() -> None:
     assert time.process_time() - start < 2
 
 
+def test_large_frames_and_many_handlers_cost_fuel() -> None:
+    handlers = "(try_table (catch $b 0)" * 10_000 + "(throw $a)" + ")" * 10_000
+    instance = load(
+        f"""(tag $a) (tag $b)
+            (func $large (local {"i32 " * 50_000}))
+            (func (export "frames") (loop (call $large) (br 0)))
+            (func (export "handlers") (loop $l (block $h (try_table (catch $a $h) {handlers})) (br $l)))""",
+        fuel=100_000,
+    )
+    start = time.process_time()
+    assert exhausted(instance, "frames") == "fuel"
+    assert exhausted(instance, "handlers") == "fuel"
+    assert time.process_time() - start < 2
+
+
 def test_activations_share_the_room_for_values() -> None:
     text = '(func $f (export "f") (local ' + "i64 " * 1_000 + ") (call $f))"
     assert exhausted(load(text, values=100_000), "f") == "call stack"

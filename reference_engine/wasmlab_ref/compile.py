@@ -83,8 +83,10 @@ def translate(func: FuncInst, instance: Instance) -> Code:
     reporter = None if store.listener is None else Reporter(store.listener, instance, func)
     translation = _Translation(func, instance, len(type_.results), reporter)
     entry = translation.run()
-    defaults = tuple(default(t) for n, t in runs for _ in range(n))
-    return Code(entry, defaults, count + translation.peak)
+    size = count + translation.peak
+    if size >= 64:
+        entry.ops.insert(0, lambda stack, locals: store.bulk(size))
+    return Code(entry, tuple(default(t) for n, t in runs for _ in range(n)), size)
 
 
 class _Translation:

@@ -12,7 +12,7 @@ from .store import ExnInst, Instance, func_type
 from .syntax import Instr
 
 if TYPE_CHECKING:
-    from .events import Listener
+    from .engine import Store
 
 
 @handles("throw")
@@ -44,23 +44,23 @@ def throw_ref(instance: Instance, instr: Instr) -> Handler:
     *(f"Step_read/throw_ref-handler-{kind}" for kind in ("catch", "catch_ref", "catch_all", "catch_all_ref")),
     *(f"Step_read/throw_ref-handler-{end}" for end in ("next", "empty")),
 )
-def find_clause(handler: ExceptionHandler | None, exception: ExnInst, listener: Listener | None) -> Clause | None:
+def find_clause(store: Store, handler: ExceptionHandler | None, exception: ExnInst) -> Clause | None:
     """The first clause of the innermost handler that catches, or None where this activation has none."""
-    taken: list[str] = ["instrs", "label"]
-    found = None
-    while handler is not None and found is None:
+    report = _unheard if store.listener is None else store.listener.rule
+    report("Step_read/throw_ref-instrs")
+    report("Step_read/throw_ref-label")
+    while handler is not None:
+        store.bulk(64 + len(handler.clauses))
         for clause in handler.clauses:
             if clause.tag is None or clause.tag is exception.tag:
-                taken.append(f"handler-{clause.kind}")
-                found = clause
-                break
-            taken.append("handler-next")
-        else:
-            taken.append("handler-empty")
+                report(f"Step_read/throw_ref-handler-{clause.kind}")
+                return clause
+            report("Step_read/throw_ref-handler-next")
+        report("Step_read/throw_ref-handler-empty")
         handler = handler.outer
-    if found is None:
-        taken.append("frame")
-    if listener is not None:
-        for name in taken:
-            listener.rule(f"Step_read/throw_ref-{name}")
-    return found
+    report("Step_read/throw_ref-frame")
+    return None
+
+
+def _unheard(name: str) -> None:
+    pass

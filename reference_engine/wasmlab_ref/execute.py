@@ -97,7 +97,7 @@ def execute(store: Store, func: FuncInst, args: list[Value]) -> list[Value]:
                     locals += code.defaults
             except Thrown as thrown:
                 exception = thrown.exception
-                while (clause := find_clause(block.handler, exception, store.listener)) is None:
+                while (clause := find_clause(store, block.handler, exception)) is None:
                     if not frames:
                         raise
                     block, stack, locals, room = frames.pop()
