@@ -178,7 +178,7 @@ def _download(name: str, version: str, folder: Path, lock: int) -> None:
     """Run pip, which shares the lock: if we are killed, the next process waits until pip has ended too."""
     if importlib.util.find_spec("pip") is None:
         raise EngineUnavailable(f"{name} {version}: this Python has no pip", f"{sys.executable} -m ensurepip")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--retries=2", "--no-deps", "--only-binary", ":all:", "--dest", str(folder), f"{name}=={version}"]
     try:
         done = subprocess.run(

@@ -247,7 +247,7 @@ class Worker:
             if not shutil.which(self.argv[0], path=self.env.get("PATH")):
                 raise FileNotFoundError(f"no program {self.argv[0]!r}")
             process = Process(self.argv, self.env)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to start it from
             self._broken = EngineUnavailable(f"{self.name} cannot be started: {error}", "is it there, and executable?")
             return
         self.stats.respawns += self.stats.started > 0
@@ -300,17 +300,17 @@ class Worker:
                 self._fail("timed out", "deadline", f"no hello within {self.limits.startup:g} s")
         elif self._sent:
             self._look_at_deadline(process, self._sent[0], attended)
-        if self._process and resident > self.limits.recycle_memory << 20:
+        if self._process is process and resident > self.limits.recycle_memory << 20:
             self._draining = True
             self._dispatch()
 
     def _look_at_deadline(self, process: Process, first: _Request, attended: float) -> None:
         first.ran += attended
+        if first.ran <= first.deadline + (0 if first.started else MARK_GRACE):
+            return
+        what = f"no answer within {first.deadline:g} s" if first.started else f"not started within {first.ran:.3g} s"
         used = f"{process.processor_time():.2g} s of processor time so far"
-        if not first.started and first.ran > first.deadline + MARK_GRACE:
-            self._fail("timed out", "deadline", f"not started within {first.ran:.3g} s; {used}", certain=True)
-        elif first.started and first.ran > first.deadline:
-            self._fail("timed out", "deadline", f"no answer within {first.deadline:g} s; {used}")
+        self._fail("timed out", "deadline", f"{what}; {used}", certain=True)
 
     # Input and output.
 

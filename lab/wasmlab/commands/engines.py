@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -12,24 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..errors import Missing, UsageError
+from ..opening import engine_errors
 
 if TYPE_CHECKING:
     from wasmlab_matrices.load import EngineRow
-
-
-@contextlib.contextmanager
-def engine_errors() -> Iterator[None]:
-    """The adapters' errors as the command line's: a wrong name is wrong usage, an absent engine is missing."""
-    from wasmlab_adapters.errors import EngineNameError, EngineUnavailable
-    from wasmlab_matrices.schema import SchemaError
-
-    try:
-        yield
-    except EngineUnavailable as error:
-        raise Missing(str(error), error.hint) from None
-    except (EngineNameError, SchemaError) as error:
-        raise UsageError(str(error)) from None
 
 
 @click.group("engines")
@@ -56,19 +41,27 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("engine", "version", "status", "what it is", box=None, header_style="bold")
+    table = Table("engine", "version", "status", "what it is", "lacks of Wasm 3.0", box=None, header_style="bold")
     for row in rows:
-        table.add_row(row["engine"], row["version"], row["status"], row["about"])
+        table.add_row(row["engine"], row["version"], row["status"], row["about"], ", ".join(row["lacks"]) or "nothing")
     Console().print(table)
 
 
 def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
     from wasmlab_adapters.errors import EngineUnavailable, NotInstalled
     from wasmlab_adapters.registry import resolve
+    from wasmlab_ref.features import FEATURES
 
-    entries = {name: row.about} | {f"{name}/{key}": variant.about for key, variant in row.variants.items()}
-    for full, about in entries.items():
-        line = {"engine": full, "version": row.package.version if row.package else "", "about": about}
+    entries = {name: (row.about, ())} | {f"{name}/{key}": (v.about, v.without) for key, v in row.variants.items()}
+    for full, (about, without) in entries.items():
+        features = frozenset(row.features) - frozenset(without)
+        line = {
+            "engine": full,
+            "version": row.package.version if row.package else "",
+            "about": about,
+            "features": sorted(features),
+            "lacks": [feature for feature in FEATURES if feature not in features | {"annotations"}],
+        }
         try:
             target = resolve(full, fetch=False)
         except NotInstalled as error:
@@ -77,7 +70,7 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
             yield line | {"status": str(error), "hint": error.hint}
         else:
             status = f"ready, means {target.resolved}" if row.alias and full == name else "ready"
-            yield line | {"version": target.version, "status": status, "features": sorted(target.features)}
+            yield line | {"version": target.version, "status": status}
 
 
 @engines.command("install")
