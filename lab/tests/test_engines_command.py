@@ -20,7 +20,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_list() -> None:
-    result = CliRunner().invoke(engines, ["list"])
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(engines, ["list"])
     assert result.exit_code == 0
     assert "wasmtime/winch" in result.output
     assert "installed on first use" in " ".join(result.output.split())
