@@ -238,7 +238,7 @@ class _ModuleParser:
         if not p.opens("elem"):
             raise p.unexpected()
         segment = element
-        if p.has_index():
+        if p.has_index() or p.tokens[p.i] == ")":
             items = self._functions()
             segment = _FUNC if element.heap == "func" else element  # the standard's `func` list, where it is valid
         else:
