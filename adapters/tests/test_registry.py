@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -145,7 +146,9 @@ def test_ref_is_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_module_present", lambda _: True)
     target = resolve("ref")
     assert (target.name, target.resolved) == ("ref", "ref/py")
-    assert "PYTHONPATH" in target.env
+    roots = target.env["PYTHONPATH"].split(os.pathsep)
+    for package in ("wasmlab_ref", "wasmlab_adapters", "wasmlab_matrices"):
+        assert any((Path(root) / package).is_dir() for root in roots)
     monkeypatch.setattr(registry, "_module_present", lambda _: False)
     with pytest.raises(EngineUnavailable, match="no variant of ref"):
         resolve("ref")

@@ -16,7 +16,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import wasmlab_matrices
@@ -237,6 +236,6 @@ def _command(row: EngineRow, variant: Variant | None, package: Path | None) -> t
         return [sys.executable, "-P", str(here / row.file), *arguments], {}
     if not _module_present(module):
         raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
-    packages = [here, Path(str(files(wasmlab_ref))), Path(str(files(wasmlab_matrices)))]
-    roots = dict.fromkeys(str(package.resolve().parent) for package in packages)
+    packages = [str(here), *wasmlab_ref.__path__, *wasmlab_matrices.__path__]
+    roots = dict.fromkeys(str(Path(package).resolve().parent) for package in packages)
     return [sys.executable, "-P", "-m", module, *arguments], {"PYTHONPATH": os.pathsep.join(roots)}
