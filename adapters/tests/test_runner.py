@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +303,27 @@ def test_a_thread_that_ends_takes_no_worker_with_it(make: Make) -> None:
     thread.join()
     ask(worker, "a")
     time.sleep(0.1)
+    assert kinds(worker) == ["returned"]
+    assert worker.stats.started == 1
+
+
+def work_in_a_fork(pipe: Connection) -> None:
+    with Worker([sys.executable, "-S", str(FAKE)]) as worker:
+        for step in ("a", "signal SIGSEGV", "b"):
+            ask(worker, step)
+        pipe.send(kinds(worker))
+
+
+def test_a_forked_lab_has_workers_of_its_own(make: Make) -> None:
+    worker = make()
+    worker.start()
+    ours, theirs = multiprocessing.Pipe()
+    lab = multiprocessing.get_context("fork").Process(target=work_in_a_fork, args=(theirs,))
+    lab.start()
+    assert ours.poll(20)
+    assert ours.recv() == ["returned", "crashed", "returned"]
+    lab.join(10)
+    ask(worker, "a")
     assert kinds(worker) == ["returned"]
     assert worker.stats.started == 1
 

@@ -69,6 +69,7 @@ class Loop:
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
         self.workers: list[Worker] = []
+        self.owner = os.getpid()
         self._looked = time.monotonic()
 
     def step(self) -> None:
@@ -89,10 +90,10 @@ _loops = threading.local()
 
 
 def thread_loop() -> Loop:
-    """The loop that the workers of this thread share."""
-    if not hasattr(_loops, "loop"):
-        _loops.loop = Loop()
-    found: Loop = _loops.loop
+    """The loop that the workers of this thread share; a forked process has its own."""
+    found: Loop | None = getattr(_loops, "loop", None)
+    if found is None or found.owner != os.getpid():
+        found = _loops.loop = Loop()
     return found
 
 
