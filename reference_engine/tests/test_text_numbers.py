@@ -6,7 +6,7 @@ import struct
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasmlab_ref.text import numbers
@@ -93,6 +93,7 @@ def test_no_floats(token: str) -> None:
     assert numbers.floating(token, F64) is None
 
 
+@settings(deadline=None)
 @given(st.integers(0, F32.infinity - 2), st.sampled_from([-1, 0, 1]))
 def test_f32_decimals_round_once(low: int, side: int) -> None:
     """Decimals at, just above and just below the middle of two neighbours, in full length."""
@@ -105,6 +106,7 @@ def test_f32_decimals_round_once(low: int, side: int) -> None:
     assert numbers.floating(token, F32) == expected
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_f64_decimals_agree_with_the_machine(value: float) -> None:
     for token in (repr(value), f"{value:.30e}", f"{value:.3g}"):
@@ -112,6 +114,7 @@ def test_f64_decimals_agree_with_the_machine(value: float) -> None:
             assert numbers.floating(token, F64) == bits64(float(token))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**40), st.integers(-400, 300))
 def test_f64_any_decimal_agrees_with_the_machine(digits: int, exponent: int) -> None:
     token = f"{digits}e{exponent}"
@@ -121,11 +124,13 @@ def test_f64_any_decimal_agrees_with_the_machine(digits: int, exponent: int) -> 
         assert float(token) == float("inf")
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 64) - 1))
 def test_every_f64_reads_back(bits: int) -> None:
     assert numbers.floating(numbers.float_text(bits, F64), F64) == bits
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << 32) - 1))
 def test_every_f32_reads_back(bits: int) -> None:
     assert numbers.floating(numbers.float_text(bits, F32), F32) == bits

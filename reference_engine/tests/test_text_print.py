@@ -131,7 +131,7 @@ MODULES = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(MODULES)
 def test_a_printed_module_reads_back(module: syntax.Module) -> None:
     assert parse_module(print_module(module)) == module
