@@ -127,9 +127,13 @@ def test_a_line_without_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_each_of_many_crashes(make: Make) -> None:
     worker = make()
+    worker.start()
+    descriptors = len(os.listdir("/proc/self/fd"))
     for step in ["signal SIGABRT", "a", "signal SIGFPE"] * 3:
         ask(worker, step)
     assert kinds(worker) == ["crashed", "returned", "crashed"] * 3
+    worker.start()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
     assert (worker.stats.crashes, worker.stats.unblamed) == (6, 0)
 
 

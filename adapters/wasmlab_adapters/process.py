@@ -29,7 +29,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 # The parent-death signal is set between fork and exec: by these, not by preexec_fn, which may deadlock when other
 # threads hold locks.  Core files are off: a campaign would fill the disk with them.
-_SHELL_TRAMPOLINE = 'ulimit -c 0; exec setpriv --pdeathsig KILL -- "$@"'
+_SHELL_TRAMPOLINE = 'ulimit -c 0; exec "$0" --pdeathsig KILL -- "$@"'
 _PYTHON_TRAMPOLINE = (
     "import ctypes, os, resource, sys;"
     "resource.setrlimit(resource.RLIMIT_CORE, (0, 0));"
@@ -60,8 +60,8 @@ def describe_status(code: int) -> str:
 class Process:
     """A started worker process; `stdin`, `stdout`, `stderr` are its non-blocking descriptors."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: str | None = None) -> None:
-        self._popen = _spawner().submit(_spawn, tuple(argv), dict(env), cwd).result()
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self._popen = _spawner(os.getpid()).submit(_spawn, tuple(argv), dict(env)).result()
         self.pid = self._popen.pid
         pipes = (self._popen.stdin, self._popen.stdout, self._popen.stderr)
         self.stdin, self.stdout, self.stderr = (pipe.fileno() if pipe else -1 for pipe in pipes)
@@ -145,26 +145,22 @@ def _lab(pid: int) -> str:
     return run
 
 
-def _spawner() -> ThreadPoolExecutor:
-    return _spawner_of(os.getpid())
-
-
 @functools.cache
-def _spawner_of(pid: int) -> ThreadPoolExecutor:
+def _spawner(pid: int) -> ThreadPoolExecutor:
     """The one thread that starts processes: the parent-death signal comes when the *thread* that started them ends."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasmlab-spawn")
 
 
-def _spawn(argv: tuple[str, ...], env: dict[str, str], cwd: str | None) -> subprocess.Popen[bytes]:
-    if shutil.which("setpriv"):
-        trampoline = ["/bin/sh", "-c", _SHELL_TRAMPOLINE, "sh"]
+def _spawn(argv: tuple[str, ...], env: dict[str, str]) -> subprocess.Popen[bytes]:
+    setpriv = shutil.which("setpriv")
+    if setpriv and Path(setpriv).resolve().name != "busybox":  # whose setpriv knows no parent-death signal
+        trampoline = ["/bin/sh", "-c", _SHELL_TRAMPOLINE, setpriv]
     else:
         trampoline = [sys.executable, "-I", "-S", "-c", _PYTHON_TRAMPOLINE]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [*trampoline, *argv],
         env=env | {strays.MARK: _lab(os.getpid())},
-        cwd=cwd,
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
