@@ -18,7 +18,7 @@ from wasmlab_ref.case import Case, Outcome
 
 from .lowering import Dialect, Plan, lower
 from .registry import Target
-from .runner import Loop
+from .runner import Loop, Worker
 from .session import Session
 
 BRIDGE_FUEL = 1_000
@@ -42,12 +42,17 @@ class CaseResult:
 
 
 class Engine:
-    """One column: an engine in one configuration, in a process of its own."""
+    """One column: an engine in one configuration, in a process of its own.
 
-    def __init__(self, target: Target, loop: Loop | None = None, fuel: int | None = None) -> None:
+    `worker` may be one that runs already; `fuel` are the instructions of each step, where the engine counts them.
+    """
+
+    def __init__(
+        self, target: Target, loop: Loop | None = None, fuel: int | None = None, worker: Worker | None = None
+    ) -> None:
         self.target, self.fuel = target, fuel
         self.name = target.name
-        self.worker = target.worker(loop)
+        self.worker = worker or target.worker(loop)
         self._plans: deque[tuple[Plan, float]] = deque()
         self._numbers = itertools.count()
         self._last = 0.0

@@ -108,7 +108,7 @@ TRAPS = (
 RESOURCES = {
     "STACK_OVERFLOW": "call stack",
     "wasmlab: host depth": "call stack",
-    "fuel": "fuel",
+    "all fuel consumed": "fuel",
     "allocation size too large": "memory",
 }
 HOST_TRAP, HOST_DEPTH = "wasmlab: host trap", "wasmlab: host depth"
@@ -233,10 +233,7 @@ class Library:
             text = self._text(self.dll.wasm_trap_message, trap)
             words = text.rpartition("wasm trap: ")[2].partition("\n")[0] if "wasm trap: " in text else text
         self.dll.wasm_trap_delete(trap)
-        if HOST_TRAP in words:
-            return Failed("trapped", "host")
-        resource = next((what for text, what in RESOURCES.items() if text in words), None)
-        return Failed("exhausted", resource) if resource else Failed("trapped", words)
+        return ours(words) or Failed("trapped", words)
 
     def function_type(self, params: tuple[str, ...], results: tuple[str, ...]) -> int:
         """A function type, kept for the life of the process."""
@@ -255,6 +252,14 @@ UNSUPPORTED = re.compile(
 EXHAUSTED = re.compile(
     r"resource limit|exceeds memory limit|out of memory|[Ii]nsufficient|limit exceeded|failed to reserve"
 )
+
+
+def ours(words: str) -> Failed | None:
+    """What the host module's own traps and exhausted resources mean."""
+    if HOST_TRAP in words:
+        return Failed("trapped", "host")
+    resource = next((what for text, what in RESOURCES.items() if text in words), None)
+    return Failed("exhausted", resource) if resource else None
 
 
 def rejection(message: str) -> tuple[str, str]:
@@ -333,7 +338,7 @@ class Store:
         """Raise what a call of the C API ended in, if not in success."""
         if error:
             message = self.library.error_message(error)
-            raise Failed("exhausted" if EXHAUSTED.search(message) else otherwise, message)
+            raise ours(message) or Failed("exhausted" if EXHAUSTED.search(message) else otherwise, message)
         if not trap.value:
             return
         failed = self.library.trap(trap.value)
