@@ -8,7 +8,7 @@ can be said any more: it leaves the comparison, and its case is *inconclusive* u
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -99,11 +99,10 @@ def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None)
             live = [name for name in live if found[name].kind not in SILENT] if "nan" not in verdict.reason else []
             left = left if left.kind == "inconclusive" else verdict
             if len(live) < 2:
-                # The engine that is left may still break later on; a crash needs no witness.
-                return _breaks(case, answers, live, index + 1) or left
+                return _breaks(case, answers) or left
         if isinstance(step, Instantiate) and found[live[0]].kind != "returned":
             dead.add(step.name)
-    return _judge_traces(live, answers) or left
+    return _judge_traces(live, answers) or (left.kind == "inconclusive" and _breaks(case, answers)) or left
 
 
 def _all_broken(answer: Answer) -> bool:
@@ -159,13 +158,13 @@ def silence(outcome: Outcome) -> str:
     return f"{outcome.kind} ({short})" if outcome.kind == "exhausted" and short else outcome.kind
 
 
-def _breaks(case: Case, answers: Mapping[str, Answer], live: Iterable[str], start: int) -> Verdict | None:
-    for name in live:
-        for index in range(start, len(case.steps)):
-            outcome = _at(answers[name], index)
+def _breaks(case: Case, answers: Mapping[str, Answer]) -> Verdict | None:
+    """An engine that left the comparison may have broken later on; a crash needs no witness."""
+    for name, answer in answers.items():
+        for index, (step, outcome) in enumerate(zip(case.steps, answer.outcomes, strict=False)):
             if outcome.kind in BROKEN:
-                stage = type(case.steps[index]).__name__.lower()
                 groups, found = ((name,),), {name: outcome}
+                stage = type(step).__name__.lower()
                 return Verdict("diverge", _sentence(groups, found), index, stage, groups, found)
     return None
 

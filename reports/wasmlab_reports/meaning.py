@@ -44,7 +44,8 @@ def _float(type_: str, bits: int) -> str:
     exact = float_text(bits, form)
     magnitude = bits & ~(1 << (form.width - 1))
     if magnitude > form.infinity:
-        return exact + (" (signalling)" if not magnitude >> (form.precision - 2) & 1 else "")
+        quiet = 1 << (form.precision - 2)
+        return exact + (" (canonical)" if magnitude == form.infinity | quiet else "" if magnitude & quiet else " (signalling)")
     if magnitude == form.infinity:
         return exact
     (number,) = struct.unpack("<f" if type_ == "f32" else "<d", bits.to_bytes(form.width // 8, "little"))
