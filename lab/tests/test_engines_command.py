@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from wasmlab.commands.doctor import doctor
 from wasmlab.commands.engines import engines
 from wasmlab.errors import Missing, UsageError
 from wasmlab_adapters import doctor as checks
+from wasmlab_adapters import probe as prober
+from wasmlab_adapters.probe import Check
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,22 @@ def test_install_of_what_is_not_there() -> None:
     result = CliRunner().invoke(engines, ["install", "./no-package", "wasmtime:riscv64"])
     assert isinstance(result.exception, Missing)
     assert result.exception.status == 3
+
+
+def test_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = f"cmd:{sys.executable} -S {Path(__file__).parents[2] / 'adapters' / 'tests' / 'fake_worker.py'}"
+    monkeypatch.setattr(prober, "probe", lambda worker: [Check("hello", worker.hello["engine"] == "fake")])
+    result = CliRunner().invoke(engines, ["probe", fake])
+    assert result.exit_code == 0
+    assert "kept" in result.output
+    monkeypatch.setattr(prober, "probe", lambda _: [Check("hello", True), Check("traps", False, "\x1b[2J[b]boo")])
+    result = CliRunner().invoke(engines, ["probe", fake])
+    assert result.exit_code == 1
+    assert "\\x1b[2J[b]boo" in result.output
+    found = json.loads(CliRunner().invoke(engines, ["probe", "--json", fake]).output)
+    assert found["hello"]["engine"] == "fake"
+    assert [check["passed"] for check in found["checks"]] == [True, False]
+    assert isinstance(CliRunner().invoke(engines, ["probe", "./does-not-exist"]).exception, Missing)
 
 
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:

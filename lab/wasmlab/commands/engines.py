@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ..opening import engine_errors
 
@@ -100,12 +101,22 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     Example: wasmlab engines probe ./my-engine
     """
     from wasmlab_adapters.probe import probe as run_probe
-
+    from wasmlab_adapters.process import printable
     from wasmlab_adapters.registry import resolve
 
     with engine_errors(), resolve(name).worker() as worker:
         hello = worker.hello
-        found = run_probe(worker)
-    results = [dataclasses.asdict(result) for result in found]
+        checks = run_probe(worker)
     if as_json:
-        click.echo(json.dumps({"engine": name, "hello": hello, "results": results}, indent=2))
+        found = {"engine": name, "hello": hello, "checks": [dataclasses.asdict(check) for check in checks]}
+        click.echo(json.dumps(found, indent=2))
+    else:
+        title = f"{hello['engine']} {hello['version']}, {len(hello['features'])} features, {hello['values']} values"
+        Console().print(Text(printable(title)))
+        table = Table("", "rule", "what came", box=None, header_style="bold")
+        for check in checks:
+            mark = Text("kept", "green") if check.passed else Text("broken", "bold red")
+            table.add_row(mark, Text(check.name), Text(printable(check.detail)))
+        Console().print(table)
+    if not all(check.passed for check in checks):
+        context.exit(1)
