@@ -530,7 +530,10 @@ class Host:
             )
         finally:
             self.depth -= 1
-        return self.new_trap(self.library.error_message(error)) if error else trap.value or 0
+        if error:
+            # Its cause is at the end; before it each level tells all backtraces of those below.
+            return self.new_trap(self.library.error_message(error)[-300:])
+        return trap.value or 0
 
     def extern(self, values: Any) -> int:
         """The number, plus one because null is no datum, is the datum of the reference."""
