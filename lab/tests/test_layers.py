@@ -50,5 +50,7 @@ def test_imports_go_upward_only(package: str) -> None:
 
 
 def test_the_walk_sees_every_form() -> None:
-    code = "import a.b\nfrom c.d import e\ndef f():\n  if 1:\n    import g\nfrom . import h\nx = lambda: __import__('i')\n"
+    code = (
+        "import a.b\nfrom c.d import e\ndef f():\n  if 1:\n    import g\nfrom . import h\nx = lambda: __import__('i')\n"
+    )
     assert sorted(imports(ast.parse(code))) == [("a", False), ("c", False), ("g", True)]

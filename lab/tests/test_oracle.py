@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import pytest
-from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
+from zoo import case_of
 
 from wasmlab.oracle import Rules, has_open_nans, is_nan, judge, pairs, same_trap
-from zoo import case_of
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 
 CASE = Case(
     (b"",),
@@ -138,7 +138,8 @@ PERMITTED: dict[str, tuple[Answer, Answer, str]] = {
     "both unlinkable": (RECORDED.with_(0, Outcome("unlinkable")), RECORDED.with_(0, Outcome("unlinkable")), "agree"),
     "no stack": (RECORDED, RECORDED.with_(2, Outcome("exhausted", detail="call stack")), "exhausted (call stack)"),
     "no stack on both": (
-        RECORDED.with_(2, Outcome("exhausted")), RECORDED.with_(2, Outcome("exhausted", detail="fuel")), "inconclusive"),
+        RECORDED.with_(2, Outcome("exhausted")), RECORDED.with_(2, Outcome("exhausted", detail="fuel")),
+        "inconclusive"),
     "no fuel, whatever follows": (
         RECORDED, RECORDED.with_(2, Outcome("exhausted", detail="fuel")).with_(3, returned("i32:9")),
         "exhausted (fuel)"),

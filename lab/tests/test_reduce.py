@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from wasmlab_ref.case import Case, Instantiate, Invoke, Read
-from wasmlab_ref.decode import decode
-from wasmlab_ref.validate import validate
+from zoo import BUGS, case_of, resolve
 
 from wasmlab.campaign import compare, shrink
 from wasmlab.reduce import Budget, reduce
 from wasmlab.signature import key_of
-from zoo import BUGS, case_of, resolve
+from wasmlab_ref.case import Case, Instantiate, Invoke, Read
+from wasmlab_ref.decode import decode
+from wasmlab_ref.validate import validate
 
 EVERYTHING = """(module
   (type $ft (func (param i32) (result i32)))

@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 from wasmlab import store as store_module
 from wasmlab.errors import Missing, UsageError
 from wasmlab.model import Batch, Campaign, Divergence, EngineRecord, Sample
 from wasmlab.store import FILE, SAMPLES, Store, load
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 ENGINES = (EngineRecord("ref", "ref", "1", ("mvp",)), EngineRecord("x", "x@2", "2", ("mvp", "simd")))
 CAMPAIGN = Campaign(ENGINES, ("mvp",), 1 << 70, "digest")
@@ -24,7 +24,9 @@ ANSWERS = {"ref": ((Outcome("returned"), Outcome("returned", ("i32:1",))), ("1,2
 
 
 def divergence(id_: str = "abc", size: int = 3) -> Divergence:
-    return Divergence(id_, "signature", (("ref",), ("x",)), "invoke", "they differ", 7, CASE, CASE, 1, ANSWERS, size, 0.5)
+    return Divergence(
+        id_, "signature", (("ref",), ("x",)), "invoke", "they differ", 7, CASE, CASE, 1, ANSWERS, size, 0.5
+    )
 
 
 def test_a_store_gives_back_what_it_was_given(tmp_path: Path) -> None:

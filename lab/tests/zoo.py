@@ -29,22 +29,28 @@ Bug = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def wrong_when(condition: Callable[..., bool], bits: Callable[[int], int] = lambda r: r ^ 1) -> Bug:
     """A bug that changes results for some operands."""
+
     def plant(right: Callable[..., Any]) -> Callable[..., Any]:
         def wrong(*args: Any) -> Any:
             result = right(*args)
             return bits(result) if condition(*args) else result
+
         return wrong
+
     return plant
 
 
 def raises(condition: Callable[..., bool], error: Exception) -> Bug:
     """A bug that ends otherwise for some operands."""
+
     def plant(right: Callable[..., Any]) -> Callable[..., Any]:
         def wrong(*args: Any) -> Any:
             if condition(*args):
                 raise error
             return right(*args)
+
         return wrong
+
     return plant
 
 

@@ -114,7 +114,9 @@ def _companion(module: Module, items: list[Import], digits: Digits) -> Module:
                 parts[kind].append(item.type)
     fields = {"func": "funcs", "table": "tables", "memory": "memories", "tag": "tags", "global": "globals"}
     return Module(
-        types=module.types, exports=tuple(exports), **{fields[k]: tuple(v) for k, v in parts.items()}  # type: ignore[arg-type]
+        types=module.types,
+        exports=tuple(exports),
+        **{fields[k]: tuple(v) for k, v in parts.items()},  # type: ignore[arg-type]
     )
 
 

@@ -16,7 +16,7 @@ from wasmlab_ref.syntax import Export, Expr, Func, Global, Module, instr
 from wasmlab_ref.types import FuncType, GlobalType, RecType, SubType, ValType
 
 from .renumber import imported, without_unused
-from .stacks import BLOCKS, Body, Context, Operand, Span, analyse, local_types
+from .stacks import BLOCKS, Body, Context, Operand, Span, analyse
 
 if TYPE_CHECKING:
     from .reduce import Parts, Reducer
@@ -44,7 +44,8 @@ def isolated(parts: Parts, reducer: Reducer) -> Iterator[Parts]:
 
 def observe(parts: Parts, reducer: Reducer) -> Values:
     """The values that numeric expressions had last when the observer ran the case."""
-    modules, places = [], []
+    modules: list[Module] = []
+    places: list[tuple[int, int, int, int]] = []
     for at, module in enumerate(parts.modules):
         probed, found = _probed(module, at)
         modules.append(probed)
@@ -66,7 +67,9 @@ def observe(parts: Parts, reducer: Reducer) -> Values:
 def _probed(module: Module, at: int) -> tuple[Module, list[tuple[int, int, int, int]]]:
     context = Context(module)
     first = imported(module, "global") + len(module.globals)
-    funcs, new, places = list(module.funcs), [], []
+    funcs = list(module.funcs)
+    new: list[Global] = []
+    places: list[tuple[int, int, int, int]] = []
     for index, func in enumerate(module.funcs):
         inserted: dict[int, Expr] = {}
         for span in analyse(context, func).spans:
@@ -81,9 +84,7 @@ def _probed(module: Module, at: int) -> tuple[Module, list[tuple[int, int, int, 
             body += [] if step is None else [step]
         funcs[index] = replace(func, body=tuple(body))
     exports = tuple(Export(f"probe {n}", "global", first + n) for n in range(len(new)))
-    probed = replace(
-        module, funcs=tuple(funcs), globals=(*module.globals, *new), exports=(*module.exports, *exports)
-    )
+    probed = replace(module, funcs=tuple(funcs), globals=(*module.globals, *new), exports=(*module.exports, *exports))
     return probed, places
 
 
@@ -93,7 +94,7 @@ def _probed(module: Module, at: int) -> tuple[Module, list[tuple[int, int, int, 
 def _at_depth(parts: Parts, values: Values, depth: int) -> Iterator[Parts]:
     instances = {s.module: s for s in parts.steps if isinstance(s, Instantiate)}
     last = parts.steps[-1].name if parts.steps else ""
-    for at, module in sorted(enumerate(parts.modules), key=lambda pair: instances.get(pair[0], None) is None):
+    for at, module in sorted(enumerate(parts.modules), key=lambda pair: instances.get(pair[0]) is None):
         if at not in instances or not isinstance(parts.steps[-1], Invoke):
             continue
         context = Context(module)
@@ -143,7 +144,9 @@ class _Piece:
             if op.mnemonic.endswith(".const"):
                 self.code.append(self.func.body[maker.at])
                 return True
-            plain = op.mnemonic not in BLOCKS and "label" not in "".join(op.immediates) and op.immediates[:1] != ("local",)
+            plain = (
+                op.mnemonic not in BLOCKS and "label" not in "".join(op.immediates) and op.immediates[:1] != ("local",)
+            )
             if plain and (depth > 0 or operand.type not in WIDTHS):
                 return self._emit(maker, depth)
         if operand.type not in WIDTHS or operand.end not in self.values:

@@ -7,7 +7,7 @@ import queue
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ def hunt(
     return totals
 
 
-def _alone(plan: Plan, progress: Progress, stop: Callable[[], bool]) -> Iterator[Batch]:
+def _alone(plan: Plan, progress: Progress, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
     counter = iter(range(progress.low, 1 << 62))
     with Shard(plan) as shard:
         yield from shard.run(numbers(plan, progress, lambda: next(counter), stop), stop)
@@ -81,7 +81,7 @@ def _alone(plan: Plan, progress: Progress, stop: Callable[[], bool]) -> Iterator
 # Several processes
 
 
-def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool]) -> Iterator[Batch]:
+def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
     context = multiprocessing.get_context("spawn")
     results: Any = context.Queue()
     ending = context.Event()
@@ -99,7 +99,7 @@ def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool
         _end(shards)
 
 
-def _collect(shards: list[Any], results: Any, ending: Any, stop: Callable[[], bool]) -> Iterator[Batch]:
+def _collect(shards: list[Any], results: Any, ending: Any, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
     """Batches of all processes, until each has said that it is done, or is dead."""
     left = {process.pid for process in shards}
     while left:

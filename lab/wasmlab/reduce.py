@@ -238,9 +238,7 @@ def _with_bodies(parts: Parts, dropped: Sequence[tuple[int, int]]) -> Parts:
     modules = []
     for at, module in enumerate(parts.modules):
         context = Context(module)
-        funcs = tuple(
-            next(edits.stubs(context, f), f) if (at, i) in gone else f for i, f in enumerate(module.funcs)
-        )
+        funcs = tuple(next(edits.stubs(context, f), f) if (at, i) in gone else f for i, f in enumerate(module.funcs))
         modules.append(replace(module, funcs=funcs))
     return Parts(tuple(modules), parts.steps)
 

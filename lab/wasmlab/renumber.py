@@ -133,7 +133,9 @@ def _mode(mode: str | Active, kind: str, visit: Visit) -> str | Active:
 
 
 _WALK: dict[str, Callable[[Any, Visit], Any]] = {
-    "func": lambda f, v: Func(v("type", f.type), tuple((n, val_type(t, v)) for n, t in f.locals), expression(f.body, v)),
+    "func": lambda f, v: Func(
+        v("type", f.type), tuple((n, val_type(t, v)) for n, t in f.locals), expression(f.body, v)
+    ),
     "table": lambda t, v: Table(_extern(t.type, v), None if t.init is None else expression(t.init, v)),  # type: ignore[arg-type]
     "memory": lambda m, v: m,
     "tag": _extern,
@@ -222,17 +224,13 @@ def without(module: Module, dropped: Iterable[Part]) -> Module:
             if part not in gone:
                 maps[part] = next_index.get(part[0], 0)
                 next_index[part[0]] = maps[part] + 1
-    kept = replace(
-        module,
-        types=_groups(module, gone),
-        imports=tuple(item for part, item in import_parts(module) if part not in gone),
-        **{
-            field: tuple(
-                x for i, x in enumerate(getattr(module, field), imported(module, kind)) if (kind, i) not in gone
-            )
-            for kind, field in FIELDS.items()
-        },
-    )
+    changes: dict[str, Any] = {
+        field: tuple(x for i, x in enumerate(getattr(module, field), imported(module, kind)) if (kind, i) not in gone)
+        for kind, field in FIELDS.items()
+    }
+    changes["types"] = _groups(module, gone)
+    changes["imports"] = tuple(item for part, item in import_parts(module) if part not in gone)
+    kept = replace(module, **changes)
     return declare(walk(kept, lambda kind, index: maps[kind, index]))
 
 

@@ -48,7 +48,9 @@ class Signature:
     values: str
 
     def __str__(self) -> str:
-        return f"{self.key}: {' '.join(self.opcodes) or '(no instructions)'}{f' [{self.values}]' if self.values else ''}"
+        return (
+            f"{self.key}: {' '.join(self.opcodes) or '(no instructions)'}{f' [{self.values}]' if self.values else ''}"
+        )
 
     @property
     def id(self) -> str:
@@ -65,13 +67,17 @@ def signature_of(case: Case, verdict: Verdict) -> Signature:
 
 def value_class(verdict: Verdict) -> str:
     """How the first values that differ do: "f32 nan/number", "i64", "ref.null/ref.i31" …; "" if none do."""
+    if verdict.stage == "trace":
+        return "host calls"
     sides = [verdict.outcomes[group[0]].values for group in verdict.groups]
     for values in zip(*sides, strict=False):
         if len(set(values)) > 1:
             types, classes = zip(*map(_class, values), strict=True)
             kinds = "/".join(sorted(set(classes)))
             return f"{'/'.join(sorted(set(types)))} {kinds}".strip()
-    return "count" if len(set(map(len, sides))) > 1 and {o.kind for o in verdict.outcomes.values()} == {"returned"} else ""
+    return (
+        "count" if len(set(map(len, sides))) > 1 and {o.kind for o in verdict.outcomes.values()} == {"returned"} else ""
+    )
 
 
 def _class(text: str) -> tuple[str, str]:
@@ -107,9 +113,9 @@ def expressions(module: Module) -> Iterable[Expr]:
     for table in module.tables:
         if table.init is not None:
             yield table.init
-    for segment in (*module.elems, *module.datas):
-        if isinstance(segment.mode, Active):
-            yield segment.mode.offset
+    for mode in (*(elem.mode for elem in module.elems), *(data.mode for data in module.datas)):
+        if isinstance(mode, Active):
+            yield mode.offset
     for elem in module.elems:
         yield from elem.init
 

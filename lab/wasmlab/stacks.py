@@ -310,9 +310,7 @@ def signature(self: _Analysis, step: Instr) -> tuple[Types, Types]:
     kinds = [kind.partition(":")[0] for kind in op.immediates]
     memory = args[kinds.index("mem")].memory if "mem" in kinds else args[kinds.index("memory")]
     address = _at(self, memory)
-    return tuple(address if t == "at" else t for t in op.params), tuple(
-        address if t == "at" else t for t in op.results
-    )
+    return tuple(address if t == "at" else t for t in op.params), tuple(address if t == "at" else t for t in op.results)
 
 
 def refine(step: Instr, operands: tuple[Operand, ...], results: Types) -> Types:

@@ -13,6 +13,8 @@ from wasmlab_ref.text.print import string
 
 _FLOATS = {"f32": F32, "f64": F64}
 _NO_TEXT = "unexpected"
+SHAPES = frozenset({"ref.any", "ref.eq", "ref.i31", "ref.struct", "ref.array", "ref.func", "ref.exn"})
+"""References that a script can only expect by shape."""
 
 
 def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "") -> str:
@@ -113,7 +115,11 @@ def literal(text: str) -> str:
             return f"(v128.const i32x4 {' '.join(f'{bits >> 32 * i & 0xFFFFFFFF:#010x}' for i in range(4))})"
         case "ref.extern":
             return f"(ref.extern {bits})"
-    return f"({text.partition(':')[0]})" if type_ != "ref.null" else "(ref.null extern)"
+        case "ref.null":
+            return "(ref.null extern)"
+    if type_ not in SHAPES:
+        raise ValueError(f"{text!r} is no value")
+    return f"({type_})"
 
 
 def pattern(text: str) -> str:

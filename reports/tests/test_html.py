@@ -7,9 +7,9 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+
 from wasmlab.model import Campaign, Divergence, EngineRecord, Run, Sample
 from wasmlab.signature import size
-
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read
 from wasmlab_ref.encode import encode
 from wasmlab_ref.text import parse_module

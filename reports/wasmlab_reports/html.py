@@ -17,13 +17,13 @@ from typing import Any
 
 import jinja2
 import yaml
+
 from wasmlab.findings import regression_test
 from wasmlab.foreign import plain
 from wasmlab.model import Divergence, Run
 from wasmlab.oracle import REJECTED
 from wasmlab.signature import NOISE, opcodes
 from wasmlab.wast import module_text
-
 from wasmlab_ref.case import Instantiate, Invoke, Outcome, Read, Register, Step
 from wasmlab_ref.features import FEATURES
 from wasmlab_ref.isa import BY_MNEMONIC, INSTRUCTIONS
@@ -189,7 +189,7 @@ def _telling(found: Divergence) -> frozenset[str]:
 
 def _code(data: bytes, telling: frozenset[str]) -> tuple[Line, ...]:
     text = module_text(data)[:LONGEST]
-    return tuple(Line(plain(line, 400), line.split(maxsplit=1)[:1] != [] and line.split()[0] in telling) for line in text.split("\n"))
+    return tuple(Line(plain(line, 400), not telling.isdisjoint(line.split()[:1])) for line in text.split("\n"))
 
 
 def _rule(mnemonic: str, found: Divergence) -> Rule:

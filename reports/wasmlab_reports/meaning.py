@@ -45,7 +45,8 @@ def _float(type_: str, bits: int) -> str:
     magnitude = bits & ~(1 << (form.width - 1))
     if magnitude > form.infinity:
         quiet = 1 << (form.precision - 2)
-        return exact + (" (canonical)" if magnitude == form.infinity | quiet else "" if magnitude & quiet else " (signalling)")
+        kind = "canonical" if magnitude == form.infinity | quiet else "" if magnitude & quiet else "signalling"
+        return f"{exact} ({kind})" if kind else exact
     if magnitude == form.infinity:
         return exact
     (number,) = struct.unpack("<f" if type_ == "f32" else "<d", bits.to_bytes(form.width // 8, "little"))

@@ -30,7 +30,7 @@ from ..store import Store, load
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
 
     name = "duration"

@@ -11,7 +11,9 @@ from ..store import load
 
 @click.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page."
+)
 def report(folders: tuple[Path, ...], out: Path) -> None:
     """Make one self-contained page from the folders of one or many campaigns.
 

@@ -28,7 +28,9 @@ from ..stacks import Context
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--engine", default="ref", show_default=True, help="The engine.")
 @click.option("--invoke", "export", required=True, help="The exported function.")
-@click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 10_000_000), help="Calls; the last counts.")
+@click.option(
+    "--repeat", default=1, show_default=True, type=click.IntRange(1, 10_000_000), help="Calls; the last counts."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.argument("args", nargs=-1)
 def run(file: Path, engine: str, export: str, repeat: int, as_json: bool, args: tuple[str, ...]) -> None:
@@ -79,7 +81,7 @@ def _arguments(module: Module, export: str, args: tuple[str, ...]) -> tuple[str,
 
 
 def _argument(text: str, type_: ValType) -> str:
-    if ":" in text and not text.startswith(("nan", "-nan", "+nan")) or text.startswith("ref."):
+    if (":" in text and not text.startswith(("nan", "-nan", "+nan"))) or text.startswith("ref."):
         try:
             parse_value(text)
         except ValueError as error:
