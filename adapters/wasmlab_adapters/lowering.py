@@ -100,12 +100,12 @@ def instantiate(plan: Plan, name: str, data: bytes, dialect: Dialect, given: set
     return plan.step("instantiate", name=name, module=encoded(data), imports=imports)
 
 
-def instantiate_bridge(plan: Plan, name: str, built: Bridge) -> int:
-    """Add the bridge of instance `name`; its index."""
+def instantiate_bridge(plan: Plan, name: str, of: str, built: Bridge) -> int:
+    """Add the bridge of instance `of`; its index."""
     return plan.step(
         "instantiate",
-        name=name + "!",
-        of=name,
+        name=name,
+        of=of,
         module=encoded(built.binary),
         imports=[list(source) for source in built.imports],
     )
@@ -142,6 +142,8 @@ class _Instance:
     """An instance of a case: what is asked of its bridge, and where in the request all that came to lie."""
 
     name: str
+    bridge_name: str
+    """Of its own: instances of a case may have the same name, one after the other."""
     data: bytes
     face: Interface
     uses: list[Use] = field(default_factory=list)
@@ -165,9 +167,9 @@ class _Instance:
             return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"no instance {self.name}"))
         if answers[self.bridge_index].kind != "returned":
             return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"bridge: {answers[self.bridge_index]}"))
-        if memory.kind != "returned" or not memory.values[0].startswith("bytes:"):
-            return dict.fromkeys(self.calls, memory)
-        content = bytes.fromhex(memory.values[0].removeprefix("bytes:"))
+        content = bytes_read(memory, self.built.size if self.built else 0)
+        if isinstance(content, Outcome):
+            return dict.fromkeys(self.calls, content)
         found: dict[int, bytes | Outcome] = {}
         lost = False
         for use in self.calls:
@@ -214,7 +216,7 @@ class _Bridged:
             if isinstance(step, Instantiate):
                 data = self.case.modules[step.module]
                 face = face_of(data)
-                current[step.name] = _Instance(step.name, data, face) if face else None
+                current[step.name] = _Instance(step.name, f"{len(self.instances)}!", data, face) if face else None
                 self.instances.append(current[step.name])
             elif (instance := current.get(step.name)) is None:
                 pass
@@ -238,7 +240,7 @@ class _Bridged:
                     instance = next(instances)
                     if instance and instance.built:
                         instance.index = index
-                        instance.bridge_index = instantiate_bridge(plan, name, instance.built)
+                        instance.bridge_index = instantiate_bridge(plan, instance.bridge_name, name, instance.built)
                 case Register(name, module_name):
                     plan.plain(plan.step("register", name=name, **{"as": module_name}))
                 case _ if asked:
@@ -250,7 +252,7 @@ class _Bridged:
         for instance in self.instances:
             if instance and instance.built and instance.built.size:
                 size = instance.built.size
-                instance.memory_index = plan.step("read", name=f"{instance.name}!", export="memory", at=0, bytes=size)
+                instance.memory_index = plan.step("read", name=instance.bridge_name, export="memory", at=0, bytes=size)
 
     def _use(self, instance: _Instance, use: int, part: int) -> None:
         plan, place = self.plan, instance.built.places[use] if instance.built else "no bridge"
@@ -260,7 +262,7 @@ class _Bridged:
         if use not in instance.calls:
             asked = instance.uses[use]
             repeat = {"repeat": asked.repeat} if isinstance(asked, bridge.Call) and asked.repeat > 1 else {}
-            instance.calls[use] = plan.step("call", name=f"{instance.name}!", export=place.function, **repeat)
+            instance.calls[use] = plan.step("call", name=instance.bridge_name, export=place.function, **repeat)
         index, entry = instance.calls[use], place.entry
 
         def read(answers: Sequence[Outcome]) -> Outcome:
@@ -273,6 +275,17 @@ class _Bridged:
 
 
 _READ_BY_BRIDGE = (GlobalType, TableType)
+
+
+def bytes_read(answer: Outcome, size: int) -> bytes | Outcome:
+    """The bytes that a step `read` answered, or what came instead of that many."""
+    if answer.kind != "returned":
+        return answer
+    try:
+        data = bytes.fromhex("".join(answer.values).removeprefix("bytes:"))
+    except ValueError:
+        data = b""
+    return data if len(data) == size else Outcome("unparsed", detail=f"{size} bytes of a memory: {answer}"[:500])
 
 
 def found(entry: Entry, record: bytes) -> Sequence[Outcome]:

@@ -14,7 +14,7 @@ from wasmlab_ref.case import Outcome
 from wasmlab_ref.interface import Interface
 from wasmlab_ref.types import FuncRef, GlobalType, TableType
 
-from .lowering import Plan, bridge_for, face_of, found, instantiate, instantiate_bridge
+from .lowering import Plan, bridge_for, bytes_read, face_of, found, instantiate, instantiate_bridge
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -58,7 +58,7 @@ class Session:
             if wanted:
                 built = bridge_for(data, list(wanted.values()), self._dialect.features, True)
                 known.places = dict(zip(wanted, built.places, strict=True))
-                bridge_index = instantiate_bridge(plan, name, built)
+                bridge_index = instantiate_bridge(plan, f"{name}!", name, built)
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
             return answers
@@ -126,10 +126,10 @@ class Session:
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
             return answers
-        record = answers[read]
-        if answers[call].kind != "returned" or record.kind != "returned":
-            return answers[call] if answers[call].kind != "returned" else record
-        return found(place.entry, bytes.fromhex(record.values[0].removeprefix("bytes:")))[0]
+        if answers[call].kind != "returned":
+            return answers[call]
+        record = bytes_read(answers[read], place.entry.size)
+        return record if isinstance(record, Outcome) else found(place.entry, record)[0]
 
     def _one(self, do: str, **keys: Any) -> Outcome:
         plan = Plan()

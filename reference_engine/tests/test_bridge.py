@@ -83,9 +83,8 @@ def test_numbers_pass_bit_by_bit(type_):
             (func (export "f") (param {type_}) (result {type_}) (global.set $g (local.get 0)) (local.get 0)))""",
         [use for arg in args for use in (Call("f", (arg,)), Reads(("g",)))],
     )
-    for i, arg in enumerate(args):
-        host.call(2 * i)
-        host.call(2 * i + 1)
+    for use in range(2 * len(args)):
+        host.call(use)
     for i, arg in enumerate(args):
         assert host.outcomes(2 * i) == host.outcomes(2 * i + 1) == [Outcome("returned", (arg,))]
 
@@ -102,7 +101,8 @@ def test_many_values_of_mixed_types_keep_their_order():
 REFERENCES = """(module
     (type $s (struct)) (type $a (array i8)) (tag $e (export "e")) (elem declare func $shapes)
     (func $shapes (export "shapes")
-        (result anyref eqref structref arrayref i31ref (ref $s) (ref null $a) funcref nullref externref externref exnref)
+        (result anyref eqref structref arrayref i31ref (ref $s) (ref null $a) funcref nullref)
+        (result externref externref exnref)
         (array.new_default $a (i32.const 3)) (struct.new $s) (struct.new $s) (array.new_default $a (i32.const 0))
         (ref.i31 (i32.const -1)) (struct.new $s) (ref.null $a) (ref.func $shapes) (ref.null none)
         (extern.convert_any (ref.i31 (i32.const 7))) (extern.convert_any (struct.new $s))
@@ -141,7 +141,7 @@ def test_references_that_a_host_can_make_pass(args):
 THROWS = """(module (tag $e (export "e") (param i64 f32 externref)) (tag $p (export "p")) (tag $again (export "again"))
     (tag $own (param i32)) (tag $i (export "i") (param v128))
     (func (export "f") (param i32) (result i32)
-        (if (i32.eq (local.get 0) (i32.const 0)) (then (throw $e (i64.const -1) (f32.const nan:0x200001) (ref.null extern))))
+        (if (i32.eqz (local.get 0)) (then (throw $e (i64.const -1) (f32.const nan:0x200001) (ref.null extern))))
         (if (i32.eq (local.get 0) (i32.const 1)) (then (throw $p)))
         (if (i32.eq (local.get 0) (i32.const 2)) (then (throw $own (i32.const 1))))
         (if (i32.eq (local.get 0) (i32.const 3)) (then (throw $i (v128.const i64x2 1 -1))))
@@ -165,7 +165,8 @@ def test_the_cursor_passes_traps_and_fixed_records():
     host = Host(
         """(module (global $n (export "n") (mut i32) (i32.const 0))
             (func (export "div") (param i32) (result i32) (i32.div_s (i32.const 6) (local.get 0)))
-            (func (export "count") (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))""",
+            (func (export "count") (result i32)
+                (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n)))""",
         [
             Call("div", ("i32:0",)),
             Call("count", (), repeat=5),
