@@ -310,3 +310,22 @@ def test_a_call_that_never_reached_its_bridge_spoils_the_later_ones(tmp_path):
     with Engine(odd(tmp_path, body)) as engine:
         outcomes = engine.run(Case(CALLED.modules, (*CALLED.steps, Invoke("a", "f")))).outcomes
     assert [outcome.kind for outcome in outcomes[1:]] == ["unparsed", "unparsed"]
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("name", ["wasmtime", "wasmtime/none", "wasmtime/pulley"])
+def test_wasmtime_answers_as_ref_does(engines, name):
+    case = Case((WIDE,), (Instantiate("a", 0), *INVOKES))
+    expected = engines[0].run(case).outcomes
+    with Engine(resolve(name)) as engine:
+        assert engine.run(case).outcomes == expected
+        with engine.session() as session:
+            session.instantiate("a", WIDE)
+            assert session.invoke("a", "id", INVOKES[0].args) == expected[1]
+
+
+@pytest.mark.engine
+def test_wasmtime_counts_fuel():
+    case = Case((binary('(module (func (export "f") (loop $l (br $l))))'),), (Instantiate("a", 0), Invoke("a", "f")))
+    with Engine(resolve("wasmtime+consume_fuel=true"), fuel=100_000) as engine:
+        assert engine.run(case).outcomes[1] == Outcome("exhausted", detail="fuel")
