@@ -87,10 +87,12 @@ w.written = quiet""",
     "names",
     [  # together where they do not stand in each other's way: a process costs half a second
         ("hello", "malformed and invalid modules"),
-        ("requests are isolated", "sessions", "a failing step does not end its request"),
+        ("requests are isolated", "a failing step does not end its request"),
         ("traps",),
-        ("repeat", "memories: read, write, digest", "lab.log, lab.trap", "lab.reenter", "lab.extern, lab.number")
-        + ("bits: f32", "feature exceptions", "raw lines: marks, ids, order, garbage"),
+        (
+            *("repeat", "memories: read, write, digest", "lab.log, lab.trap", "lab.reenter", "lab.extern, lab.number"),
+            *("bits: f32", "feature exceptions", "raw lines: marks, ids, order, garbage", "sessions"),
+        ),
     ],
 )
 def test_planted_faults_are_found(tmp_path, names):
