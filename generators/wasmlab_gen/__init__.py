@@ -1,7 +1,28 @@
 """Generates valid WebAssembly that runs, ends, and shows what it computed."""
 
-from .cases import case, module
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .config import Config
+from .generate import case, module
 from .source import HypothesisSource, Recorder, Replay, SeededSource, Source
 
-__all__ = ["Config", "HypothesisSource", "Recorder", "Replay", "SeededSource", "Source", "case", "module"]
+if TYPE_CHECKING:
+    from .strategies import cases, function_types, modules, values
+
+__all__ = [
+    "Config", "HypothesisSource", "Recorder", "Replay", "SeededSource", "Source", "case", "cases", "function_types",
+    "module", "modules", "values",
+]  # fmt: skip
+
+_STRATEGIES = ("cases", "function_types", "modules", "values")
+"""Imported when asked for: campaigns need no Hypothesis, which is slow to import."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _STRATEGIES:
+        from . import strategies
+
+        return getattr(strategies, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,8 @@ from .registry import expression, statement
 from .special import slot
 
 if TYPE_CHECKING:
+    from .builder import Builder
     from .function import Body
-    from .module import Builder
 
 INDIRECT = 400
 """What an indirect call may cost: the budget of every function that references are made to."""

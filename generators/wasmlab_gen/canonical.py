@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wasmlab_ref.syntax import instr
 from wasmlab_ref.types import ValType
 
-from .values import join, splat
+from .bits import join, splat
 
 if TYPE_CHECKING:
     from .function import Body

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from wasmlab_ref.syntax import Expr, Instr, instr
 from wasmlab_ref.types import ArrayType, HeapType, RefType, StructType, ValType
 
+from .bits import BITS
 from .types import defaultable, unpacked
-from .values import BITS
 
 if TYPE_CHECKING:
-    from .module import Builder
+    from .builder import Builder
 
 
 def constant(m: Builder, t: ValType, fuel: int = 4) -> Expr:

@@ -9,14 +9,14 @@ from wasmlab_ref.syntax import Cast, Catch
 from wasmlab_ref.types import RefType, ValType
 
 from . import calls
-from .function import DROP, Label
+from .function import Label
 from .parts import Tag
 from .registry import expression, statement
 from .special import cast_pairs, likely
 
 if TYPE_CHECKING:
+    from .builder import Builder
     from .function import Body
-    from .module import Builder
 
 DEEPEST = 7
 
@@ -258,11 +258,9 @@ def br_table(b: Body, _: Any, t: ValType, fuel: int, nan: str) -> None:
     b.emit("br_table", (*labels, b.below(2)))
     dead(b)
     b.close()
-    kept = b.scratch(t) if not isinstance(t, RefType) or t.nullable else None
-    if kept is not None:
-        b.tee(kept)
-        b.code.append(DROP)
-        b.expr(t, fuel // 4)
+    b.expr(t, fuel // 4)
+    b.condition(1)
+    b.emit("select", (t,) if isinstance(t, RefType) else None)
     b.close()
 
 
@@ -403,9 +401,25 @@ def _caught(b: Body, types: tuple[ValType, ...]) -> None:
     """Keep what an exception carries; now and then throw it again, or look at it."""
     if types and isinstance(types[-1], RefType) and types[-1].heap == "exn":
         kept = [i for i, t in enumerate(b.locals) if t == EXNREF and i not in b.reserved]
-        b.set(b.source.pick(kept) if kept else b.local(EXNREF))
-        types = types[:-1]
-    b.store(types)
+        local = b.source.pick(kept) if kept else b.local(EXNREF)
+        b.set(local)
+        b.store(types[:-1])
+        if len(b.labels) < DEEPEST and b.below(3) == 0:
+            _again_at_once(b, local)
+    else:
+        b.store(types)
+
+
+def _again_at_once(b: Body, local: int) -> None:
+    """Throw an exception just caught, and catch it again."""
+    b.open("block", ())
+    b.emit("try_table", None, (Catch("catch_all", None, 0),))
+    b.labels.append(Label(()))
+    b.get(local)
+    b.emit("throw_ref")
+    dead(b)
+    b.close()
+    b.close()
 
 
 @statement("try_table", "exceptions", weight=4)

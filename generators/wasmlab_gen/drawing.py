@@ -8,17 +8,17 @@ from wasmlab_ref.syntax import Active, Expr, Instr, MemArg, instr
 from wasmlab_ref.types import ArrayType, FuncType, RecType, RefType, ValType
 
 from . import calls, control
+from .bits import FUNCREF
+from .builder import Builder
 from .config import Config
 from .constants import constant
 from .function import Body
 from .linking import Offer, take, take_host
-from .module import Builder
 from .parts import Function, Memory, Table
 from .source import Source
 from .swarm import Swarm
 from .types import defaultable
 
-FUNCREF = RefType(True, "func")
 NAMES = {"func": "f", "memory": "m", "table": "t", "global": "g", "tag": "e"}
 
 

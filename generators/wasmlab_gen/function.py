@@ -10,11 +10,11 @@ from wasmlab_ref.isa import BY_MNEMONIC
 from wasmlab_ref.syntax import Func, Instr, instr
 from wasmlab_ref.types import ArrayType, HeapType, RefType, StructType, ValType
 
+from .bits import BITS
 from .types import defaultable, unpacked
-from .values import BITS
 
 if TYPE_CHECKING:
-    from .module import Builder
+    from .builder import Builder
     from .parts import Function
     from .swarm import Maker
 
@@ -47,6 +47,7 @@ class Body:
         self.code: list[Instr] = []
         self.locals: list[ValType] = list(function.params)
         self.reserved: set[int] = {0} if function.depth else set()  # what the code drawn must not overwrite
+        self.hidden: set[int] = set()
         self.labels: list[Label] = [Label(function.results)]
         self.size = size
         self.end = size + 2 * module.config.expression + 20
@@ -138,7 +139,11 @@ class Body:
         found = self._readers.get(t)
         if found is None:
             below = self.types.below
-            found = [Instr(_GET, (i,)) for i, u in enumerate(self.locals) if u == t or (t not in BITS and below(u, t))]
+            found = [
+                Instr(_GET, (i,))
+                for i, u in enumerate(self.locals)
+                if (u == t or (t not in BITS and below(u, t))) and i not in self.hidden
+            ]
             found = found + found + self.module.global_readers(t)
             self._readers[t] = found
         return found
@@ -156,10 +161,14 @@ class Body:
             self._writers[t] = found
         return found
 
-    def local(self, t: ValType, reserved: bool = False) -> int:
-        """A new local; a reserved one is read but not written by the code drawn later."""
+    def local(self, t: ValType, reserved: bool = False, hidden: bool = False) -> int:
+        """A new local; a reserved one is read but not written by the code drawn later, a hidden one neither."""
         index, below = len(self.locals), self.types.below
         self.locals.append(t)
+        if hidden:
+            self.reserved.add(index)
+            self.hidden.add(index)
+            return index
         for u, readers in self._readers.items():
             if u == t or (u not in BITS and below(t, u)):
                 readers.append(Instr(_GET, (index,)))
@@ -172,10 +181,10 @@ class Body:
         return index
 
     def scratch(self, t: ValType) -> int:
-        """A local for a value that is read back at once."""
+        """A local for a value that is read back at once; hidden, as the value may not be canonical yet."""
         found = self._scratch.get(t)
         if found is None:
-            found = self._scratch[t] = self.local(t)
+            found = self._scratch[t] = self.local(t, hidden=True)
         return found
 
     def store(self, ts: Sequence[ValType]) -> None:
@@ -292,4 +301,3 @@ class Body:
             else:
                 runs.append((1, t))
         return Func(self.function.type, tuple(runs), tuple(self.code))
-

@@ -12,16 +12,15 @@ from wasmlab_ref.types import FuncRef, GlobalType, Limits, MemType, RefType, Tab
 from .parts import Function, Global, Memory, Table, Tag
 
 if TYPE_CHECKING:
-    from .module import Builder
+    from .builder import Builder
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An export of an earlier module, which all modules of the case share `shared` types with."""
+    """An export of an earlier module."""
 
     module: str
     part: Any
-    params: tuple[ValType, ...] = ()
 
 
 def portable(t: ValType, shared: int) -> bool:
@@ -32,7 +31,8 @@ def portable(t: ValType, shared: int) -> bool:
 def offers(m: Builder, name: str, shared: int) -> list[Offer]:
     """What a finished module offers to later ones."""
     found = []
-    for part in (*m.functions, *m.memories, *m.tables, *m.globals, *m.tags):
+    parts: tuple[Any, ...] = (*m.functions, *m.memories, *m.tables, *m.globals, *m.tags)
+    for part in parts:
         if part.export and _portable(part, shared):
             found.append(Offer(name, part))
     return found

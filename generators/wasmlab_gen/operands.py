@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from wasmlab_ref.syntax import MemArg, instr
 from wasmlab_ref.types import RefType, ValType
 
-from . import canonical, values
+from . import bits, canonical
 
 if TYPE_CHECKING:
     from .function import Body
-    from .module import Memory, Segment
+    from .parts import Memory, Segment
     from .rows import Operands, Row
 
 _MASKS = (0x1F, 0x3F, 0x7F, 0xFF, 0xF8, 0x3FF, 0x7FFF, 0xFFF0)
@@ -26,7 +26,7 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
     Mostly near the start, where other accesses go too, or at the very end; past the end with the chance `traps`.
     """
     last = memory.bytes - size
-    if last < 0 or b.risky():
+    if last < 0 or (b.risky() and b.below(2)):
         return _outside(b, memory, max(last, 0), fuel)
     kind = b.below(16)
     if kind < 6 or (kind < 14 and fuel <= 0):
@@ -164,7 +164,7 @@ def divide(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None:
     share = b.below(fuel + 1) if fuel > 0 else 0
     b.expr(t, fuel - share)
     if share < 2:
-        b.const(t, values.BITS[t](b.source) or 1)
+        b.const(t, bits.BITS[t](b.source) or 1)
     else:
         b.expr(t, share)
         b.const(t, 1 << b.below(3))
@@ -185,7 +185,7 @@ def truncate(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None
     b.code += (instr(f"{target}.shr_{'u' if unsigned else 's'}"),)
     b.code.append(instr(f"{source}.convert_{target}_{'u' if unsigned else 's'}"))
     if b.below(2):
-        b.const(source, values.FLOATS[32 if source == "f32" else 64][2])  # 0.5
+        b.const(source, bits.FLOATS[32 if source == "f32" else 64][2])  # 0.5
         b.code.append(instr(f"{source}.mul"))
     return ()
 
@@ -275,4 +275,3 @@ BY_NAME: dict[str, Operands] = {
     "relaxed_dot_i8x16_i7x16_add_s": _each(canonical.anything, canonical.seven_bits, canonical.anything),
 }
 """By mnemonic, or by what follows its dot."""
-

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from .builder import Builder
     from .function import Body
-    from .module import Builder
 
 Offers: TypeAlias = "Callable[[Builder, Any], Sequence[Any]]"
 Make: TypeAlias = "Callable[[Body, Any, Any, int, str], None]"

@@ -15,8 +15,8 @@ from wasmlab_ref.isa import INSTRUCTIONS, Instruction
 from wasmlab_ref.syntax import Instr
 from wasmlab_ref.types import ValType
 
+from .bits import BITS
 from .canonical import NAN_OF, canonicalise
-from .values import BITS
 
 if TYPE_CHECKING:
     from .function import Body
@@ -51,7 +51,10 @@ class Row:
         self.blind, self.makes, self.passes = _nan_facts(instruction)
 
     def make(self, b: Body, t: Any, fuel: int, nan: str) -> None:
-        """Emit operands and the instruction; `t` is the type wanted, `nan` the shape in which NaN bits do not matter to the context."""
+        """Emit operands and the instruction.
+
+        `t` is the type wanted, `nan` the shape in which the bits of NaNs do not matter to the context.
+        """
         source, args = b.source, None
         if self.operands is not None:
             args = self.operands(b, self, t, fuel)
@@ -135,7 +138,9 @@ def groups() -> dict[ValType | None, tuple[Group, ...]]:
         row = Row(instruction)
         names = (instruction.mnemonic, instruction.mnemonic.partition(".")[2])
         row.operands = memory_access if row.size else BY_NAME.get(names[0]) or BY_NAME.get(names[1])
-        group = found.setdefault((result, instruction.feature, instruction.rule), Group(instruction.feature, instruction.rule))
+        group = found.setdefault(
+            (result, instruction.feature, instruction.rule), Group(instruction.feature, instruction.rule)
+        )
         group.rows.append(row)
         kinds = (kind.partition(":")[0] for kind in instruction.immediates)
         group.needs = tuple(dict.fromkeys([*group.needs, *(kind for kind in kinds if kind in _NEEDS)]))

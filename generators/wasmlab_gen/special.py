@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wasmlab_ref.types import ArrayType, RefType, StructType, ValType
+from wasmlab_ref.types import ArrayType, HeapType, RefType, StructType, ValType
 
 from .operands import slice_of
 from .parts import Table
@@ -13,8 +13,8 @@ from .registry import expression
 from .types import PACKED, unpacked
 
 if TYPE_CHECKING:
+    from .builder import Builder
     from .function import Body
-    from .module import Builder
 
 BYTES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "f32": 4, "f64": 8, "v128": 16}
 
@@ -117,7 +117,8 @@ def ref_cast(b: Body, source: RefType, t: RefType, fuel: int, nan: str) -> None:
 def cast_pairs(m: Builder, t: Any = None) -> Sequence[tuple[RefType, RefType]]:
     """A type and one below it, to test for."""
     found = []
-    for heap in (*m.concrete("any"), "i31", "struct", "array", "eq"):
+    heaps: tuple[HeapType, ...] = (*m.concrete("any"), "i31", "struct", "array", "eq")
+    for heap in heaps:
         target = RefType(True, heap)
         found += [(source, target) for source in upcasts(m, target)]
     return found

@@ -14,8 +14,8 @@ from .special import deref, element, segments_for, slot
 from .types import unpacked
 
 if TYPE_CHECKING:
+    from .builder import Builder
     from .function import Body
-    from .module import Builder
 
 
 @statement("local.set", "mvp", weight=7)
@@ -188,14 +188,14 @@ def array_fill(b: Body, index: int, t: None, fuel: int, nan: str) -> None:
 
 
 def _array_copies(m: Builder, t: Any) -> Sequence[tuple[int, int]]:
-    found = []
-    for target in mutable_arrays(m):
-        for source in m.types.indices(ArrayType):
-            from_, to = m.types.subs[source].comp, m.types.subs[target].comp
-            if isinstance(from_, ArrayType) and isinstance(to, ArrayType):
-                if m.types.below(from_.element.storage, to.element.storage):
-                    found.append((target, source))
-    return found
+    arrays = {i: m.types.subs[i].comp for i in m.types.indices(ArrayType)}
+    return [
+        (target, source)
+        for target, to in arrays.items()
+        for source, from_ in arrays.items()
+        if isinstance(to, ArrayType) and isinstance(from_, ArrayType) and to.element.mutable
+        if m.types.below(from_.element.storage, to.element.storage)
+    ]
 
 
 @statement("array.copy", "gc", _array_copies)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from wasmlab_ref.case import Instantiate, Invoke, Read, Register, Step, value
 
-from .module import Builder
+from .bits import argument, can_pass
+from .builder import Builder
 from .parts import Function
-from .values import argument, can_pass
 
 
 def script(builders: Sequence[Builder], names: Sequence[str]) -> tuple[Step, ...]:
@@ -54,6 +55,7 @@ def _look(m: Builder, name: str, steps: list[Step]) -> None:
                 steps.append(Invoke(name, f.export))
             else:
                 steps += [Invoke(name, f.export, (value(str(f.params[0]), slot),)) for slot in range(2)]
-    for part in (*m.globals, *m.memories, *m.tables):
+    parts: tuple[Any, ...] = (*m.globals, *m.memories, *m.tables)
+    for part in parts:
         if part.export:
             steps.append(Read(name, part.export))

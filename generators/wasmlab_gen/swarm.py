@@ -58,9 +58,9 @@ class Swarm:
         return found
 
     def _special(self, registry: Iterable[Special], kinds: set[str]) -> Iterable[Maker]:
-        for special in registry:
-            if special.of in kinds and special.feature in self.features:
-                yield from [special.draw] * (special.weight * (1 if self.weight(special) < 2 else 2))
+        for row in registry:
+            if row.of in kinds and row.feature in self.features:
+                yield from [row.draw] * (row.weight * (1 if self.weight(row) < 2 else 2))
 
     def _plain(self, kind: str) -> Iterable[Maker]:
         by_result = rows.groups()

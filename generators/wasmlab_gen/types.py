@@ -137,21 +137,22 @@ def defaultable(storage: StorageType) -> bool:
     return not isinstance(storage, RefType) or storage.nullable
 
 
-def draw_groups(s: Source, features: frozenset[str], numbers: Sequence[ValType]) -> list[RecType]:
+def draw_groups(s: Source, numbers: Sequence[ValType]) -> list[RecType]:
     """A type section of aggregates, to be shared by the modules of a case: groups, recursion, subtyping."""
     types = Types()
     for _ in range(s.span(1, 3)):
         size = s.pick((1, 1, 2, 3))
         first = len(types.subs)
-        types.add(RecType(tuple(_subtype(s, types, first, first + size, i, numbers) for i in range(first, first + size))))
+        types.add(RecType(tuple([_subtype(s, types, first, first + size, numbers) for _ in range(size)])))
     if not types.indices(StructType):
-        types.add(RecType((SubType(StructType((FieldType("i8", True), FieldType(s.pick(numbers), True))), final=False),)))
+        fields = FieldType("i8", True), FieldType(s.pick(numbers), True)
+        types.add(RecType((SubType(StructType(fields), final=False),)))
     if not types.indices(ArrayType):
         types.add(RecType((SubType(ArrayType(FieldType(s.pick((*PACKED, *numbers)), True))),)))
     return types.groups
 
 
-def _subtype(s: Source, types: Types, first: int, end: int, index: int, numbers: Sequence[ValType]) -> SubType:
+def _subtype(s: Source, types: Types, first: int, end: int, numbers: Sequence[ValType]) -> SubType:
     parents = [i for i in range(first) if not types.subs[i].final]
     if parents and s.chance(50):
         parent = s.pick(parents)

@@ -10,10 +10,10 @@ from wasmlab_ref.features import FEATURES, closure
 from wasmlab_ref.syntax import Module
 from wasmlab_ref.types import RecType
 
+from .builder import Builder
 from .config import Config
 from .drawing import draw_module
 from .linking import Offer, offers
-from .module import Builder
 from .source import SeededSource, Source
 from .steps import script
 from .swarm import Swarm
@@ -69,4 +69,4 @@ def _groups(source: Source, swarm: Swarm) -> Sequence[RecType]:
     if "gc" not in swarm.features:
         return ()
     vectors = ["v128"] if "simd" in swarm.features else []
-    return draw_groups(source, swarm.features, ["i32", "i64", "f32", "f64", *vectors])
+    return draw_groups(source, ["i32", "i64", "f32", "f64", *vectors])

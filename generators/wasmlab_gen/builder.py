@@ -6,10 +6,36 @@ from collections.abc import Sequence
 from typing import Any
 
 from wasmlab_ref.syntax import (
-    Active, Data, Elem, Export, Expr, Func, Global as GlobalDef, Import, Instr, Module, Table as TableDef, instr,
+    Active,
+    Data,
+    Elem,
+    Export,
+    Expr,
+    Func,
+    Import,
+    Instr,
+    Module,
+    instr,
+)
+from wasmlab_ref.syntax import (
+    Global as GlobalDef,
+)
+from wasmlab_ref.syntax import (
+    Table as TableDef,
 )
 from wasmlab_ref.types import (
-    ArrayType, FuncRef, FuncType, GlobalType, HeapType, Limits, MemType, RecType, RefType, StructType, TableType, TagType,
+    ArrayType,
+    FuncRef,
+    FuncType,
+    GlobalType,
+    HeapType,
+    Limits,
+    MemType,
+    RecType,
+    RefType,
+    StructType,
+    TableType,
+    TagType,
     ValType,
 )
 
@@ -20,9 +46,6 @@ from .rows import Group
 from .source import Source
 from .swarm import Swarm
 from .types import Types
-
-FUNCREF = RefType(True, "func")
-EXTERNREF = RefType(True, "extern")
 
 
 class Builder:
@@ -250,4 +273,3 @@ def import_type(part: Any, types: Types) -> FuncRef | MemType | TableType | Glob
             return GlobalType(part.type, part.mutable)
         case _:
             return TagType(part.type)
-

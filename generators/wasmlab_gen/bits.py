@@ -24,17 +24,20 @@ def _float_corners(pattern: str, fraction: int, exponent: int) -> tuple[int, ...
     width = 1 + exponent + fraction
     numbers = [0.0, 1.0, 0.5, 1.5, 2.0, 2.5, 3.0, 10.0, 0.1, 127.0, 255.0, 4096.0, 65535.0, 8388608.5, 16777216.0]
     numbers += [2147483647.0, 2147483648.0, 4294967295.0, 4294967296.0, 9007199254740993.0, 0.9999999403953552]
-    numbers += [9223372036854775808.0, 18446744073709551616.0, 9223371487098961920.0, 18446742974197923840.0, 0.4999999701976776]
+    numbers += [9223372036854775808.0, 18446744073709551616.0, 9223371487098961920.0, 18446742974197923840.0]
+    numbers += [0.4999999701976776]
     found = [int.from_bytes(struct.pack(pattern, x), "little") for x in numbers]
     infinity = ((1 << exponent) - 1) << fraction
     quiet = 1 << fraction - 1
     found += [1, (1 << fraction) - 1, 1 << fraction, infinity - 1, infinity]  # subnormals, smallest normal, greatest
-    found += [infinity | payload for payload in (quiet, quiet | 1, 1, quiet - 1, quiet | quiet - 1, quiet >> 1, quiet | quiet >> 3)]
+    payloads = (quiet, quiet | 1, 1, quiet - 1, quiet | quiet - 1, quiet >> 1, quiet | quiet >> 3)
+    found += [infinity | payload for payload in payloads]
     return tuple(dict.fromkeys([*found, *(bits | 1 << width - 1 for bits in found)]))
 
 
 INTEGERS = {bits: _integer_corners(bits) for bits in (32, 64)}
 FLOATS = {32: _float_corners("<f", 23, 8), 64: _float_corners("<d", 52, 11)}
+FUNCREF, EXTERNREF = RefType(True, "func"), RefType(True, "extern")
 LANES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x8000000000000000)
 
 

@@ -1,0 +1,8 @@
+"""Tests of the generator run what it draws on the pure-Python reference engine (`reference.py`)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
