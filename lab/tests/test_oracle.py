@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 import pytest
 from zoo import case_of
 
-from wasmlab.oracle import Rules, has_open_nans, is_nan, judge, pairs, same_trap
+from wasmlab.floats import is_nan
+from wasmlab.openness import has_open_nans
+from wasmlab.oracle import Rules, judge, pairs, same_trap
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 
 CASE = Case(

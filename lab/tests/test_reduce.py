@@ -8,8 +8,9 @@ import pytest
 from zoo import BUGS, case_of, resolve
 
 from wasmlab.campaign import compare, shrink
-from wasmlab.reduce import Budget, reduce
-from wasmlab.signature import key_of
+from wasmlab.openness import settled
+from wasmlab.reduce import Budget, is_settled, reduce
+from wasmlab.signature import key_of, opcodes
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read
 from wasmlab_ref.decode import decode
 from wasmlab_ref.validate import validate
@@ -107,3 +108,40 @@ def test_a_malformed_module_loses_steps_only() -> None:
     case = Case((*case_of(EVERYTHING).modules, b"\0asm\1\0\0\0\x0c"), steps)
     reduced = reduce(case, 5, lambda c: Instantiate("b", 1) in c.steps, resolve("right"))
     assert reduced.steps == (Instantiate("b", 1),)
+
+
+GUARD = "(local.tee $t) (f64.const nan) (local.get $t) (local.get $t) (f64.eq) (select)"
+
+
+def test_guards_against_open_nans_are_not_taken_away() -> None:
+    """A divergence elsewhere must not slip into one that the standard permits."""
+    guarded = f"""(module (func (export "f") (param f64) (result i64) (local $t f64)
+      (f64.add (local.get 0) (f64.const nan:0x123)) {GUARD} (i64.reinterpret_f64)))"""
+    case = case_of(guarded, steps=(Instantiate("a", 0), Invoke("a", "f", ("f64:3ff0000000000000",))))
+    reduced = reduce(case, None, lambda c: "f64.add" in opcodes(c), resolve("right"))
+    assert "f64.eq" in opcodes(reduced) or is_settled(reduced, resolve("right"))
+    assert is_settled(case, resolve("right"))
+    bare = guarded.replace(GUARD, "")
+    assert not is_settled(case_of(bare, steps=case.steps), resolve("right"))
+
+
+@pytest.mark.parametrize(
+    ("mnemonic", "operands", "expected"),
+    [
+        ("f32.add", (0x3F800000, 0x40000000), True),
+        ("f32.add", (0x7FC00000, 0), False),
+        ("f32.add", (0x7F800000, 0xFF800000), False),
+        ("f64.sqrt", (0xBFF0000000000000,), False),
+        ("f64.promote_f32", (0x7FC00000,), False),
+        ("f32x4.mul", (0x7FC00000 << 96, 0), False),
+        ("f32x4.relaxed_min", (0, 0x80000000), False),
+        ("f32x4.relaxed_min", (0x3F800000, 0x40000000), True),
+        ("f32x4.relaxed_madd", (0x3F800001, 0x3F800001, 0xBF800002), False),
+        ("i8x16.relaxed_swizzle", (0x1234, 0x11), False),
+        ("i8x16.relaxed_swizzle", (0x1234, 0x01), True),
+        ("i32x4.relaxed_trunc_f32x4_s", (0x7FC00000, ), False),
+        ("i16x8.relaxed_q15mulr_s", (0x8000, 0x8000), False),
+    ],
+)  # fmt: skip
+def test_what_every_permitted_behaviour_agrees_on(mnemonic: str, operands: tuple[int, ...], expected: bool) -> None:
+    assert settled(mnemonic, operands) is expected

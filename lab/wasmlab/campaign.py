@@ -20,8 +20,9 @@ from wasmlab_ref.case import Case, Invoke, Read
 from .foreign import plain
 from .known import Known
 from .model import Answers, Batch, Divergence, EngineRecord, Progress, Sample
-from .oracle import Answer, Rules, Verdict, has_open_nans, judge, pairs
-from .reduce import Budget, reduce
+from .openness import has_open_nans
+from .oracle import Answer, Rules, Verdict, judge, pairs
+from .reduce import Budget, is_settled, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 
 WINDOW = 16
@@ -208,7 +209,7 @@ class Shard:
                 if seen and len(ends) == len(outcomes) and all(end.kind in ENDED for end in ends):
                     counters["complete calls"] += 1
         for name, answer in answers.items():
-            for kind in {outcome.kind for outcome in answer.outcomes} - ENDED:
+            for kind in {o.kind for o in answer.outcomes if not o.detail.startswith("no instance")} - ENDED:
                 counters[f"{name}: {kind}"] += 1
             if rules := getattr(answer, "rules", ()):
                 self.batch.rules.update(set(rules))
@@ -267,6 +268,8 @@ class Hunter:
             again = compare(engines, case, self.plan.merged)[0]
             if not again.diverges:
                 return again
+            if not is_settled(case, engines[0]):
+                return Verdict("inconclusive", "nan or relaxed choice")
             budget = Budget(self.plan.reduce_seconds, stop)
             fields, signature = shrink(case, again, engines, self.plan.merged, budget)
             known = self.plan.known.reason(signature, engines)

@@ -88,6 +88,12 @@ class Display:
         return "until Ctrl-C"
 
 
+def output() -> Console:
+    """Standard output; where it is no terminal, lines are not cut at 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
 def _minutes(seconds: float) -> str:
     whole = max(0, round(seconds))
     return f"{whole // 60}:{whole % 60:02d}"
@@ -104,8 +110,9 @@ def summary(run: Run, report: Any) -> Table:
     for column in ("divergence", "count", "instructions", "who and what"):
         table.add_column(column)
     for found in run.divergences:
-        sentence = f"{found.sentence}{f' [known: {found.known}]' if found.known else ''}"
-        table.add_row(found.id, f"{found.count:,}", str(found.size), Text(plain(f"{found.signature}\n{sentence}")))
+        who = Text(plain(found.signature)) + Text(f"\n{plain(found.sentence)}", style="dim")
+        who += Text(f"\nknown: {plain(found.known)}" if found.known else "")
+        table.add_row(found.id, f"{found.count:,}", str(found.size), who)
     if not run.divergences:
         table.add_row(Text("none"), "", "", "")
     table.caption = Text(f"report: {report}") if report else None

@@ -190,6 +190,18 @@ def simplified(func: Func) -> Iterator[Func]:
             yield with_body(func, splice(func.body, at, at + 1, (Instr(step.op, args),)))
 
 
+def simpler_initialisers(module: Module) -> Iterator[Module]:
+    """The module with one global's initialiser made a default, or cut."""
+    for at, item in enumerate(module.globals):
+        simple = default(item.type.value)
+        if len(simple) < len(item.init):
+            yield replace(module, globals=(*module.globals[:at], replace(item, init=simple), *module.globals[at + 1 :]))
+        for start in range(len(item.init)):
+            for end in range(start + 1, len(item.init)):
+                changed = replace(item, init=item.init[start:end])
+                yield replace(module, globals=(*module.globals[:at], changed, *module.globals[at + 1 :]))
+
+
 def without_locals(context: Context, func: Func) -> Func:
     """The function without the locals that its body does not use."""
     params = len(context.func_type(func.type).params)

@@ -7,15 +7,13 @@ can be said any more: it leaves the comparison, and its case is *inconclusive* u
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wasmlab_ref.case import Case, Instantiate, Outcome, Step, parse_value
-from wasmlab_ref.decode import decode
-from wasmlab_ref.isa import INSTRUCTIONS
-from wasmlab_ref.outcome import Malformed
+
+from .floats import is_nan
 
 SILENT = frozenset({"exhausted", "timed out", "unsupported"})
 """Outcomes after which nothing can be said about an engine's state."""
@@ -24,17 +22,6 @@ BROKEN = frozenset({"crashed", "unparsed"})
 """Outcomes that are a finding whatever the others did."""
 
 REJECTED = frozenset({"malformed", "invalid", "unlinkable"})
-
-NAN_CHOOSING = frozenset(
-    row.mnemonic
-    for row in INSTRUCTIONS
-    if re.fullmatch(
-        r"f(32|64|32x4|64x2)\.(relaxed_)?"
-        r"(add|sub|mul|div|sqrt|min|max|ceil|floor|trunc|nearest|madd|nmadd|demote\w+|promote\w+)",
-        row.mnemonic,
-    )
-)
-"""Instructions whose NaN results the standard leaves open (numerics, "NaN Propagation")."""
 
 
 class Answer(Protocol):
@@ -246,25 +233,6 @@ def _both_nan(x: str, y: str) -> bool:
         lanes = [(bits_x >> width * i, bits_y >> width * i) for i in range(count)]
         mask = (1 << width) - 1
         if all(a & mask == b & mask or (is_nan(a & mask, width) and is_nan(b & mask, width)) for a, b in lanes):
-            return True
-    return False
-
-
-def is_nan(bits: int, width: int) -> bool:
-    """Are `bits` a NaN of that width?"""
-    mantissa = 23 if width == 32 else 52
-    exponent = (1 << (width - 1 - mantissa)) - 1
-    return bits >> mantissa & exponent == exponent and bits & ((1 << mantissa) - 1) != 0
-
-
-def has_open_nans(case: Case) -> bool:
-    """Does `case` contain an instruction whose NaN results the standard leaves open?"""
-    for data in case.modules:
-        try:
-            module = decode(data)
-        except Malformed:
-            continue
-        if any(step.op.mnemonic in NAN_CHOOSING for func in module.funcs for step in func.body):
             return True
     return False
 

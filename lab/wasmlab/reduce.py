@@ -19,9 +19,10 @@ from wasmlab_ref.syntax import Active, Func, Module
 from wasmlab_ref.validate import validate
 
 from . import edits
-from .isolate import isolated
+from .isolate import isolated, observe
+from .openness import open_places, settled
 from .renumber import without_unused
-from .stacks import Context
+from .stacks import Context, analyse
 
 T = TypeVar("T")
 
@@ -77,6 +78,12 @@ def reduce(
     return Reducer(case, same, observer, budget or Budget()).reduce(step)
 
 
+def is_settled(case: Case, observer: Any) -> bool:
+    """Does nothing that the standard leaves open show in a case?  See `openness`."""
+    reducer = Reducer(case, lambda candidate: False, observer, Budget())
+    return reducer.parts is None or reducer.must_be_settled
+
+
 class Reducer:
     """The state of one reduction."""
 
@@ -89,6 +96,7 @@ class Reducer:
         except Malformed:
             self.parts = None
         self._must_be_valid = self.parts is not None and all(map(self._is_valid, self.parts.modules, case.modules))
+        self.must_be_settled = self.parts is not None and self.settled(self.parts)
 
     def reduce(self, step: int | None) -> Case:
         """Run the passes until none helps."""
@@ -121,7 +129,7 @@ class Reducer:
             return False
         self._seen.add((case.modules, case.steps))
         self.budget.asked += 1
-        if not self.same(case):
+        if not self.same(case) or (self.must_be_settled and not self.settled(candidate)):
             return False
         self.parts, self.best = candidate, case
         return True
@@ -135,6 +143,28 @@ class Reducer:
         if self._must_be_valid and not all(map(self._is_valid, candidate.modules, modules)):
             return None
         return Case(modules, candidate.steps, self.best.origin)
+
+    def settled(self, parts: Parts) -> bool:
+        """Does nothing that the standard leaves open show, as far as the observer can tell?"""
+        places = [
+            (at, index, place)
+            for at, module in enumerate(parts.modules)
+            for index, func in enumerate(module.funcs)
+            for place in open_places(func.body)
+        ]
+        if not places:
+            return True
+        values = observe(parts, self)
+        for at, index, place in places:
+            module = parts.modules[at]
+            func = module.funcs[index]
+            spans = {span.at: span for span in analyse(Context(module), func).spans}
+            if place in spans:
+                found = values.get((at, index), {})
+                operands = [found.get(operand.end, 0) for operand in spans[place].operands]
+                if not settled(func.body[place].op.mnemonic, operands):
+                    return False
+        return True
 
     def _is_valid(self, module: Module, data: bytes) -> bool:
         if data not in self._valid:
@@ -154,6 +184,7 @@ class Reducer:
             + sum(len(d.init) + 2 for d in m.datas)
             + sum(len(e.init) + 2 for e in m.elems)
             + sum(len(g.subtypes) for g in m.types)
+            + sum(len(g.init) for g in m.globals)
             + sum(n for f in m.funcs for n, _ in f.locals)
             + len(m.customs)
             + (m.start is not None)
@@ -318,6 +349,13 @@ def simpler_constants(parts: Parts) -> Iterator[Parts]:
                     yield Parts(parts.modules, (*parts.steps[:at], replace(step, args=args), *parts.steps[at + 1 :]))
 
 
+def simpler_initialisers(parts: Parts) -> Iterator[Parts]:
+    """Globals with shorter initialisers."""
+    for at, module in enumerate(parts.modules):
+        for changed in edits.simpler_initialisers(module):
+            yield parts.with_module(at, changed)
+
+
 def single_call(parts: Parts) -> Iterator[Parts]:
     """Calls made once where they were repeated."""
     for at, step in enumerate(parts.steps):
@@ -325,4 +363,4 @@ def single_call(parts: Parts) -> Iterator[Parts]:
             yield Parts(parts.modules, (*parts.steps[:at], replace(step, repeat=1), *parts.steps[at + 1 :]))
 
 
-PASSES: tuple[Pass, ...] = (smaller_bodies, fewer_locals, simpler_constants, single_call)
+PASSES: tuple[Pass, ...] = (smaller_bodies, simpler_initialisers, fewer_locals, simpler_constants, single_call)

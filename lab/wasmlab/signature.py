@@ -11,7 +11,8 @@ from wasmlab_ref.decode import decode
 from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.syntax import Active, Expr, Module
 
-from .oracle import Verdict, is_nan
+from .floats import is_nan
+from .oracle import Verdict
 
 NOISE = frozenset({"end", "else", "nop", "drop", "local.get", "local.set", "local.tee", "block", "unreachable"})
 """Instructions that a signature leaves out, as long as others remain."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +15,7 @@ from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register,
 from wasmlab_ref.isa import BY_MNEMONIC
 
 from ..campaign import compare
+from ..display import output
 from ..foreign import plain
 from ..loading import Loaded, load_file
 from ..opening import merged_stages, names_of, opened
@@ -66,7 +66,7 @@ def to_json(case: Case, verdict: Verdict, answers: dict[str, Any]) -> dict[str, 
 
 
 def _print(loaded: Loaded, verdict: Verdict, answers: dict[str, Any], everything: bool) -> None:
-    console, case = Console(), loaded.case
+    console, case = output(), loaded.case
     if loaded.made_up:
         console.print(Text("A bare module: calls, arguments and companions are made up from its digest.", style="dim"))
     for note in loaded.notes[:20]:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from ..campaign import Plan, generate, generator_digest, records
-from ..display import Display, summary
+from ..display import Display, output, summary
 from ..errors import UsageError
 from ..findings import write_findings
 from ..known import known_divergences
@@ -136,7 +135,7 @@ def _finish(folder: Path, as_json: bool, html: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json(run, folder, report)))
     else:
-        Console().print(summary(run, report))
+        output().print(summary(run, report))
 
 
 def to_json(run: Run, folder: Path, report: Path | None) -> dict[str, Any]:
