@@ -113,6 +113,7 @@ RESOURCES = {
 }
 HOST_TRAP, HOST_DEPTH = "wasmlab: host trap", "wasmlab: host depth"
 MAX_REENTRIES = 50
+KEPT_BRIDGES = 1000
 BLOCK = 4096
 ZEROS = bytes(BLOCK)
 
@@ -132,6 +133,7 @@ class Library:
                 function.restype, function.argtypes = result, parameters
         self.has_exceptions = hasattr(self.dll, "wasmtime_context_take_exception")
         self.settings = dict(settings)
+        self.bridges: dict[str, int] = {}
         lacking = self.settings.pop("without", "").split(",")
         self.without = [name for name in PROBES if name in lacking or BASES.get(name) in lacking]
         self.counts_fuel = self.settings.get("consume_fuel") == "true" and hasattr(
@@ -209,6 +211,14 @@ class Library:
         if error:
             raise Failed(*rejection(self.error_message(error)))
         return module.value or 0
+
+    def bridge(self, encoded: str) -> int:
+        """A module that observes another one: many cases have the same, so the last ones stay compiled."""
+        module = self.bridges.pop(encoded, None) or self.compile(base64.b64decode(encoded))
+        self.bridges[encoded] = module
+        if len(self.bridges) > KEPT_BRIDGES:
+            self.dll.wasmtime_module_delete(self.bridges.pop(next(iter(self.bridges))))
+        return module
 
     def error_message(self, error: int) -> str:
         """The message of an error, which is freed."""
@@ -320,7 +330,8 @@ class Store:
         of = step.get("of")
         if of is not None and of not in self.instances:
             raise Failed("unsupported", f"no instance {of}")
-        module = self.library.compile(base64.b64decode(step["module"]))
+        library = self.library
+        module = library.compile(base64.b64decode(step["module"])) if of is None else library.bridge(step["module"])
         try:
             externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
             stride = self.host.stride
@@ -329,7 +340,8 @@ class Store:
             self.refuel()
             error = self.dll.wasmtime_instance_new(self.context, module, imports, len(externs), instance, byref(trap))
         finally:
-            self.dll.wasmtime_module_delete(module)
+            if of is None:
+                self.dll.wasmtime_module_delete(module)
         self.check(error, trap, "unlinkable")
         self.instances[step["name"]] = instance
         return []
