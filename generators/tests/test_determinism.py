@@ -14,7 +14,12 @@ from wasmlab_gen.source import Source
 from wasmlab_ref.features import WASM_3, closure
 
 GOLDEN = Path(__file__).parent / "golden.json"
-SETS = {"all": WASM_3, "mvp": frozenset(["mvp"]), "simd": closure(["relaxed-simd"]), "gc": closure(["gc", "exceptions"])}
+SETS = {
+    "all": WASM_3,
+    "mvp": frozenset(["mvp"]),
+    "simd": closure(["relaxed-simd"]),
+    "gc": closure(["gc", "exceptions"]),
+}
 
 
 def digest(source: Source, features: frozenset[str]) -> str:
@@ -24,7 +29,9 @@ def digest(source: Source, features: frozenset[str]) -> str:
 
 
 def test_golden_digests() -> None:
-    found = {f"{name}/{seed}": digest(SeededSource(seed), SETS[name]) for name in SETS for seed in (0, 1, 2, 10**9, 2**63)}
+    found = {
+        f"{name}/{seed}": digest(SeededSource(seed), SETS[name]) for name in SETS for seed in (0, 1, 2, 10**9, 2**63)
+    }
     if os.environ.get("WASMLAB_BLESS"):
         GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
     assert found == json.loads(GOLDEN.read_text())

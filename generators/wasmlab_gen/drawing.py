@@ -225,7 +225,9 @@ def _fill_body(b: Body) -> None:
     f, s = b.function, b.source
     statements = b.module.swarm.statements()
     sites = 0 if not f.depth else 1 if f.depth != 3 else 2
-    while not b.full():
+    for _ in range(b.size):  # whatever is drawn ends, also where no statement has anything to be about
+        if b.full():
+            break
         statements[b.below(len(statements))](b, None, b.below(b.config.expression + 1), "")
         if b.again < sites and s.below(2):
             calls.again(b, 2)
