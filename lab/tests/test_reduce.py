@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from zoo import BUGS, case_of, resolve
 
 from wasmlab.campaign import compare, shrink
+from wasmlab.loading import load_file
 from wasmlab.openness import settled
 from wasmlab.reduce import Budget, is_settled, reduce
 from wasmlab.signature import key_of, opcodes
+from wasmlab.wast import to_wast
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read
 from wasmlab_ref.decode import decode
 from wasmlab_ref.validate import validate
@@ -145,3 +148,20 @@ def test_guards_against_open_nans_are_not_taken_away() -> None:
 )  # fmt: skip
 def test_what_every_permitted_behaviour_agrees_on(mnemonic: str, operands: tuple[int, ...], expected: bool) -> None:
     assert settled(mnemonic, operands) is expected
+
+
+def test_where_a_memory_differs_is_told_and_tested(tmp_path: Path) -> None:
+    text = """(module (memory (export "m") i64 1) (func (export "f") (param i32)
+      (i64.store8 offset=7 (i64.const 5) (i64.sub (i64.extend_i32_u (local.get 0)) (i64.const 1)))))"""
+    case = case_of(text, steps=(Instantiate("a", 0), Invoke("a", "f", ("i32:42",)), Read("a", "m")))
+    engines = [resolve("right"), resolve("bug/sub-equal")]
+    verdict, _ = compare(engines, case, frozenset())
+    found, _ = shrink(case, verdict, engines, frozenset(), Budget())
+    address, right = found["byte"]
+    assert f"byte {address:#x} is {right:02x} and" in found["sentence"]
+    answers = found["answers"]["right"][0]
+    path = tmp_path / "a.wast"
+    path.write_text(to_wast(found["reduced"], answers, "", (found["step"], *found["byte"])))
+    again = load_file(path).case
+    assert resolve("right").run(again).outcomes[-1].values == (f"i32:{right:x}",)
+    assert resolve("bug/sub-equal").run(again).outcomes[-1].values != (f"i32:{right:x}",)

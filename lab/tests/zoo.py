@@ -94,17 +94,18 @@ class LocalEngine:
     version: str = "1"
     features: frozenset[str] = frozenset(FEATURES)
     runs: int = 0
-    queue: deque[Case] = field(default_factory=deque)
+    queue: deque[tuple[Case, str]] = field(default_factory=deque)
 
     def submit(self, case: Case, observe: str = "digest") -> None:
-        self.queue.append(case)
+        self.queue.append((case, observe))
 
     def collect(self) -> Answer:
         self.runs += 1
-        return _Machine(self.bug).answer(self.queue.popleft())
+        case, observe = self.queue.popleft()
+        return _Machine(self.bug, observe == "full").answer(case)
 
     def run(self, case: Case, observe: str = "digest") -> Answer:
-        self.submit(case)
+        self.submit(case, observe)
         return self.collect()
 
     def __enter__(self) -> LocalEngine:
@@ -120,7 +121,8 @@ def resolve(name: str) -> LocalEngine:
 
 
 class _Machine:
-    def __init__(self, bug: tuple[str, Bug] | None) -> None:
+    def __init__(self, bug: tuple[str, Bug] | None, full: bool = False) -> None:
+        self.full = full
         self.store = Store(limits=Limits(fuel=20_000, call_depth=200))
         if bug:
             table = dict(numerics.functions(Profile()))
@@ -180,7 +182,7 @@ class _Machine:
                     results = self.store.invoke(func, bits)
                 return Outcome("returned", tuple(map(_show, comp.results, results)))
             case Read(name, export):
-                return Outcome("returned", _read(self.instances[name].exports[export]))
+                return Outcome("returned", _read(self.instances[name].exports[export], self.full))
         raise TypeError(step)
 
 
@@ -190,11 +192,13 @@ def _show(type_: Any, found: Any) -> str:
     return value(type_, found)
 
 
-def _read(extern: Any) -> tuple[str, ...]:
+def _read(extern: Any, full: bool) -> tuple[str, ...]:
     match extern:
         case GlobalInst():
             return (_show(extern.type.value, extern.value),)
         case MemInst():
+            if full:
+                return (value("i64", len(extern.data)), f"bytes:{bytes(extern.data).hex()}")
             return (value("i64", len(extern.data)), f"digest:{sha256(bytes(extern.data)).hexdigest()[:16]}")
         case TableInst():
             return (value("i64", len(extern.refs)), *(_show(RefType(True, "func"), r) for r in extern.refs))

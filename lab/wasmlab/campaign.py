@@ -310,12 +310,30 @@ def shrink(
         reduced, final = case, verdict
         answers = {name: _One(outcome) for name, outcome in verdict.outcomes.items()}
     signature = signature_of(reduced, final)
+    byte, said = first_byte(reduced, final, engines)
     fields = {
         "id": signature.id, "signature": plain(str(signature)), "groups": final.groups, "stage": final.stage,
-        "sentence": plain(final.reason), "case": case, "reduced": reduced, "step": final.step,
+        "byte": byte, "sentence": plain(final.reason + said), "case": case, "reduced": reduced, "step": final.step,
         "answers": kept(answers), "size": size(reduced), "seconds": time.monotonic() - started,
     }  # fmt: skip
     return fields, signature
+
+
+def first_byte(case: Case, verdict: Verdict, engines: Sequence[EngineLike]) -> tuple[tuple[int, int] | None, str]:
+    """Where a memory that was read differs first: address and the first engine's byte, and a sentence about it."""
+    if verdict.stage != "read" or verdict.step is None or len(verdict.groups) < 2:
+        return None, ""
+    contents = []
+    for name in (verdict.groups[0][0], verdict.groups[1][0]):
+        engine = next(engine for engine in engines if engine.name == name)
+        values = engine.run(case, observe="full").outcomes[verdict.step].values
+        found = next((value for value in values if value.startswith("bytes:")), "")
+        contents.append(bytes.fromhex(found.removeprefix("bytes:")))
+    a, b = contents
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    if at >= len(a) or at >= len(b):
+        return None, ""
+    return (at, a[at]), f"; byte {at:#x} is {a[at]:02x} and {b[at]:02x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,6 @@ def regression_test(run: Run, found: Divergence) -> str:
     engines = ", ".join(f"{name} {versions.get(name, '')}".strip() for name in names)
     title = plain(f"{found.sentence}", 300)
     outcomes = found.answers[names[0]][0] if names else ()
-    return to_wast(
-        found.reduced, outcomes, f"{title}\nwasmlab {found.id}; {plain(engines, 200)}; as on {plain(names[0], 80)}"
-    )
+    byte = (found.step, *found.byte) if found.byte and found.step is not None else None
+    origin = f"wasmlab {found.id}; {plain(engines, 200)}; as on {plain(names[0], 80) if names else 'none'}"
+    return to_wast(found.reduced, outcomes, f"{title}\n{origin}", byte)

@@ -67,6 +67,8 @@ class Divergence:
     seconds: float
     known: str = ""
     count: int = 1
+    byte: tuple[int, int] | None = None
+    """Where the memory read in step `step` differs first, and what the first engine has there."""
 
 
 @dataclass(frozen=True, slots=True)

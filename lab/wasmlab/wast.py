@@ -11,21 +11,26 @@ from wasmlab_ref.text import print_module
 from wasmlab_ref.text.numbers import F32, F64, float_text
 from wasmlab_ref.text.print import string
 
+from .stacks import Context
+
 _FLOATS = {"f32": F32, "f64": F64}
 _NO_TEXT = "unexpected"
 SHAPES = frozenset({"ref.any", "ref.eq", "ref.i31", "ref.struct", "ref.array", "ref.func", "ref.exn"})
 """References that a script can only expect by shape."""
 
 
-def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "") -> str:
+def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "", byte: tuple[int, int, int] | None = None) -> str:
     """The script; `outcomes` (of the reference) say what is right, one for each step.
 
-    What a script cannot say (the content of memories and tables) becomes a comment.
+    What a script cannot say (the content of memories and tables) becomes a comment; but if `byte` gives the index of
+    a step that reads a memory, an address and the byte there, a module that looks for it is added.
     """
     lines = [f";; {line}" for line in title.splitlines()]
     for number, step in enumerate(case.steps):
         outcome = outcomes[number] if number < len(outcomes) else Outcome("unsupported")
         lines += _step(case, step, outcome)
+        if byte is not None and byte[0] == number and isinstance(step, Read):
+            lines += _check(case, step, *byte[1:])
     return "\n".join(lines) + "\n"
 
 
@@ -73,6 +78,20 @@ def _instantiate(data: bytes, name: str, outcome: Outcome) -> Iterator[str]:
             yield f"(assert_trap\n{text}\n  {_trap_text(outcome)})"
         case _:
             yield module_text(data, name)
+
+
+def _check(case: Case, step: Read, address: int, right: int) -> Iterator[str]:
+    """A module that imports the memory that was read, and looks at one byte."""
+    module = next(s.module for s in case.steps if isinstance(s, Instantiate) and s.name == step.name)
+    decoded = decode(case.modules[module])
+    index = next(e.index for e in decoded.exports if e.name == step.export)
+    type_ = Context(decoded).memories[index].address
+    yield f'(register "wasmlab" {identifier(step.name)})'
+    yield f"""(module $check
+  (import "wasmlab" {_string(step.export)} (memory {"i64 " if type_ == "i64" else ""}0))
+  (func (export "byte") (param {type_}) (result i32) (i32.load8_u (local.get 0)))
+)"""
+    yield f'(assert_return (invoke $check "byte" ({type_}.const {address:#x})) (i32.const {right:#x}))'
 
 
 def _assertion(action: str, outcome: Outcome) -> str:
