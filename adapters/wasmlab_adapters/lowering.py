@@ -241,6 +241,8 @@ class _Bridged:
                     if instance and instance.built:
                         instance.index = index
                         instance.bridge_index = instantiate_bridge(plan, instance.bridge_name, name, instance.built)
+                        if data := instance.built.initial:
+                            plan.step("write", name=instance.bridge_name, export="memory", at=0, hex=data.hex())
                 case Register(name, module_name):
                     plan.plain(plan.step("register", name=name, **{"as": module_name}))
                 case _ if asked:

@@ -40,6 +40,7 @@ class Host:
         }
         imports = [self.instance.exports[n] if m is None else lab[n] for m, n in self.built.imports]
         self.bridge: Instance = self.store.instantiate(validate(decode(self.built.binary)), imports)
+        self.bridge.exports["memory"].data[: len(self.built.initial)] = self.built.initial
 
     def call(self, use):
         self.store.invoke(self.bridge.exports[self.place(use).function])
@@ -225,6 +226,22 @@ def test_types_keep_their_indices_and_identity():
     host.call(0)
     host.call(1)
     assert [host.outcomes(use)[0] for use in (0, 1)] == [Outcome("returned"), Outcome("returned", ("i32:9",))]
+
+
+def test_modules_that_look_alike_have_the_same_bridge():
+    def built(text):
+        return build(interface(encode(parse_module(text))), [Call("f", ("i32:1",)), Reads(("g",))], ALL, True).binary
+
+    one = '(module (type (struct)) (func (export "f") (param i32)) (global (export "g") funcref (ref.null func)))'
+    two = one.replace("(struct)", "(array i8)").replace("(param i32)", "(param i32) (drop (local.get 0))")
+    assert built(one) == built(two)
+    for named in ("(rec (type $t (func (param i32))) (type (struct)))", "(type $t (sub (func (param i32))))"):
+        types = f"(type (func (param i32))) {named}"
+        apart = f'(module {types} (func (export "f") (type $t)) (global (export "g") i32 (i32.const 0)))'
+        assert built(apart) != built(one)
+        host = Host(apart, [Call("f", ("i32:1",)), Reads(("g",))])
+        host.call(0)
+        assert host.outcomes(0) == [Outcome("returned")]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Bridge modules: how an engine is called and observed without an API for values.
 
 A bridge stands on the host's side of a module under test.  It starts with that module's types, so a type index means
-the same in both; it imports what is to be observed; and it exports a memory and functions `() -> ()` named "0", "1" …
-Each of these works on a *record* in the memory: it takes arguments from it, calls or reads, and stores what it found as
-bits.  The worker calls functions and reads a memory, and needs no values at all.
+the same in both (unless nothing that it imports needs them: then all modules of one outside have the same bridge).  It
+imports what is to be observed, and exports a memory and functions `() -> ()` named "0", "1" …  Each of these works on a
+*record* in the memory: it takes arguments from it, calls or reads, and stores what it found as bits.  The worker calls
+functions and reads a memory, and needs no values at all.
 
 A record is
 
@@ -27,7 +28,7 @@ from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layou
 from .case import WIDTHS, Outcome, parse_value, value
 from .encode import encode
 from .interface import Interface
-from .syntax import Active, Data, Export, Global, Module, instr
+from .syntax import Export, Global, Module, instr
 from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
 
 PAGE = 1 << 16
@@ -91,6 +92,11 @@ class CallEntry:
     payloads: tuple[tuple[Slot, ...], ...]
     size: int
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The exports that its function needs."""
+        return (self.export, *self.tags)
+
     def arguments(self, args: Sequence[str]) -> bytes:
         """The bytes of the record from `HEADER` on that hold these arguments; raises `Unbridgeable`."""
         if len(args) != len(self.args):
@@ -125,6 +131,11 @@ class ReadEntry:
     parts: tuple[ReadPart, ...]
     size: int
 
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The exports that its function needs."""
+        return tuple(part.export for part in self.parts)
+
     def outcomes(self, record: bytes) -> list[Outcome]:
         """The outcome for each export."""
         if int.from_bytes(record[:4], "little") != code.RETURNED:
@@ -153,6 +164,8 @@ class Bridge:
     places: tuple[Place | str, ...]
     size: int
     """Up to where records reach: what to read of its memory to see them all."""
+    initial: bytes
+    """What must be written to its memory from the start of it before anything is called: the arguments."""
 
 
 def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
@@ -166,17 +179,19 @@ def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch:
 
 class _Builder:
     def __init__(self, face: Interface, features: frozenset[str], catch: bool) -> None:
-        self.face, self.catch = face, catch
-        self.coder = Coder(face, features)
+        self.face, self.features, self.catch = face, features, catch
         self.entries: dict[str | tuple[str, ...], Entry] = {}
         self.functions: dict[tuple[object, int | None], tuple[Use, Place]] = {}
-        self.datas: list[Data] = []
+        self.initial = bytearray()
         self.size = 0
 
     def build(self, uses: Sequence[Use]) -> Bridge:
         # The cursor passes over the records of the moving uses: the fixed ones lie behind them.
         order = sorted(range(len(uses)), key=lambda i: uses[i].fixed)
         placed = {i: self._place(uses[i]) for i in order}
+        used = {name for _, place in self.functions.values() for name in place.entry.imports}
+        plain = all(self.face.is_plain(self.face.exports[name]) for name in used)
+        self.coder = Coder(self.face, self.features, plain)
         for _, place in self.functions.values():
             self._import(place.entry)
         exports = [
@@ -190,10 +205,9 @@ class _Builder:
             memories=(MemType(Limits(self.size + PAGE - 1 >> 16)),),
             globals=(Global(GlobalType("i32", True), (instr("i32.const", 0),)),),
             exports=tuple(exports),
-            datas=tuple(self.datas),
         )
         places = tuple(placed[i] for i in range(len(uses)))
-        return Bridge(encode(module), tuple(self.coder.sources), places, self.size)
+        return Bridge(encode(module), tuple(self.coder.sources), places, self.size, bytes(self.initial))
 
     # Records
 
@@ -214,7 +228,7 @@ class _Builder:
         if function not in self.functions:
             self.functions[function] = use, Place(str(len(self.functions)), address, entry, use.fixed)
         if args:
-            self.datas.append(Data(args, Active(0, (instr("i32.const", address + HEADER),))))
+            self.initial += bytes(address + HEADER - len(self.initial)) + args
         return Place(self.functions[function][1].function, address, entry, use.fixed)
 
     def _call_entry(self, export: str) -> CallEntry:
@@ -256,13 +270,11 @@ class _Builder:
 
     def _import(self, entry: Entry) -> None:
         coder = self.coder
+        for name in entry.imports:
+            coder.importing(None, name, self.face.exports[name])
         if isinstance(entry, ReadEntry):
-            for part in entry.parts:
-                coder.importing(None, part.export, self.face.exports[part.export])
             seen = [part.slot for part in entry.parts]
         else:
-            for name in (entry.export, *entry.tags):
-                coder.importing(None, name, self.face.exports[name])
             seen = [*entry.results, *(slot for payload in entry.payloads for slot in payload)]
             if any(
                 makeable(slot) > {"ref.null"} or "ref.null" not in makeable(slot)

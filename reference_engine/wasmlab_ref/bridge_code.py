@@ -98,12 +98,16 @@ class _Locals:
 
 
 class Coder:
-    """Collects the imports, types and functions of one bridge."""
+    """Collects the imports, types and functions of one bridge.
 
-    def __init__(self, face: Interface, features: frozenset[str]) -> None:
-        self.face = face
+    `plain` says that nothing that it imports needs the types of the module: then it leaves them out, and many modules
+    have the same bridge.
+    """
+
+    def __init__(self, face: Interface, features: frozenset[str], plain: bool) -> None:
+        self.face, self.plain = face, plain
         self.gc = "gc" in features
-        self.types = list(face.types)
+        self.types = [] if plain else list(face.types)
         self.imports: list[Import] = []
         self.sources: list[Source] = []
         self.funcs: list[Func] = []
@@ -117,7 +121,7 @@ class Coder:
     def type(self, type_: FuncType) -> int:
         """The index of a function type."""
         if type_ not in self._type_of:
-            self._type_of[type_] = len(self.face.subtypes) + len(self._type_of)
+            self._type_of[type_] = (0 if self.plain else len(self.face.subtypes)) + len(self._type_of)
             self.types.append(RecType((SubType(type_),)))
         return self._type_of[type_]
 
@@ -128,7 +132,9 @@ class Coder:
             kind = _KINDS[type(type_)]
             self._imported[source] = self._counts[kind]
             self._counts[kind] += 1
-            self.imports.append(Import(module or "", name, type_))
+            if self.plain and module is None and isinstance(type_, FuncRef | TagType):
+                type_ = type(type_)(self.type(self.face.func_type(type_)))
+            self.imports.append(Import("", "", type_))
             self.sources.append(source)
         return self._imported[source]
 

@@ -15,6 +15,7 @@ from .outcome import Malformed
 from .reader import Reader
 from .syntax import Import
 from .types import (
+    CompType,
     ExternType,
     FuncRef,
     FuncType,
@@ -46,6 +47,28 @@ class Interface:
         """The type index space."""
         return tuple(sub for rec in self.types for sub in rec.subtypes)
 
+    @cached_property
+    def _plain(self) -> frozenset[int]:
+        """The indices of function types that are groups of their own, final, and name no other type."""
+        found, index = set(), 0
+        for rec in self.types:
+            sub = rec.subtypes[0] if len(rec.subtypes) == 1 else None
+            if sub and sub.final and not sub.supers and not _concrete(sub.comp):
+                found.add(index)
+            index += len(rec.subtypes)
+        return frozenset(found)
+
+    def is_plain(self, type_: ExternType) -> bool:
+        """Whether the type can be written down without the types of this module."""
+        match type_:
+            case FuncRef(index) | TagType(index):
+                return index in self._plain
+            case TableType(_, element):
+                return not isinstance(element.heap, int)
+            case GlobalType(value):
+                return not isinstance(value, RefType) or not isinstance(value.heap, int)
+        return True
+
     def func_type(self, type_: FuncRef | TagType) -> FuncType:
         """The function type of an exported function or tag."""
         comp = self.subtypes[type_.type].comp if isinstance(type_.type, int) else None
@@ -58,6 +81,13 @@ class Interface:
         if isinstance(heap, int):
             return "func" if isinstance(self.subtypes[heap].comp, FuncType) else "any"
         return _TOPS.get(str(heap), "any")
+
+
+def _concrete(comp: CompType) -> bool:
+    """Whether a composite type names other types; only function types are looked into."""
+    if not isinstance(comp, FuncType):
+        return True
+    return any(isinstance(t, RefType) and isinstance(t.heap, int) for t in comp.params + comp.results)
 
 
 _TOPS = {"func": "func", "nofunc": "func", "extern": "extern", "noextern": "extern", "exn": "exn", "noexn": "exn"}
