@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .almost import near_valid
 from .config import Config
 from .generate import case, module
 from .source import HypothesisSource, Recorder, Replay, SeededSource, Source
@@ -12,8 +13,19 @@ if TYPE_CHECKING:
     from .strategies import cases, function_types, modules, values
 
 __all__ = [
-    "Config", "HypothesisSource", "Recorder", "Replay", "SeededSource", "Source", "case", "cases", "function_types",
-    "module", "modules", "values",
+    "Config",
+    "HypothesisSource",
+    "Recorder",
+    "Replay",
+    "SeededSource",
+    "Source",
+    "case",
+    "cases",
+    "function_types",
+    "module",
+    "modules",
+    "near_valid",
+    "values",
 ]  # fmt: skip
 
 _STRATEGIES = ("cases", "function_types", "modules", "values")

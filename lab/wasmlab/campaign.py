@@ -85,10 +85,12 @@ def derive(seed: int, index: int) -> int:
 
 
 def generate(seed: int, features: frozenset[str]) -> Case:
-    """A case of the project's generator."""
-    from wasmlab_gen import Config, SeededSource, case
+    """A case of the project's generator; one of eight is only almost valid."""
+    from wasmlab_gen import Config, SeededSource, case, near_valid
 
-    return case(SeededSource(seed), features, Config())
+    source = SeededSource(seed)
+    made = case(source, features, Config())
+    return made if source.below(8) else near_valid(source, made, features)
 
 
 def generator_digest() -> str:
