@@ -12,7 +12,7 @@ from .bits import FUNCREF
 from .builder import Builder
 from .config import Config
 from .constants import constant
-from .function import Body
+from .function import SET, TEE, Body
 from .linking import Offer, take, take_host
 from .parts import Function, Memory, Table
 from .source import Source
@@ -232,6 +232,7 @@ def _fill_body(b: Body) -> None:
         if b.again < sites and s.below(2):
             calls.again(b, 2)
             b.store(f.results)
+    _keep(b)
     fuel = b.below(b.config.expression + 1)
     if f.depth and not b.again and b.module.has("tail-call"):
         calls.again(b, 2, tail=True)
@@ -243,6 +244,28 @@ def _fill_body(b: Body) -> None:
         if s.below(8) == 0:
             b.emit("return")
             control.dead(b)
+
+
+def _keep(b: Body) -> None:
+    """Leave the numbers in some locals where they will be seen: in a memory, else in a global."""
+    m, s = b.module, b.source
+    sets = [step.args[0] for step in b.code if step.op is SET or step.op is TEE]
+    written = [i for i in dict.fromkeys(sets) if i not in b.reserved and isinstance(b.locals[i], str)]
+    for local in written[-5:]:
+        t = b.locals[local]
+        places = [g for g in m.globals if g.mutable and g.type == t]
+        if m.paged and s.below(4):
+            memory = s.pick(m.paged)
+            b.const(memory.address, 8 * s.below(30))
+            b.get(local)
+            b.emit("v128.store" if t == "v128" else f"{t}.store", MemArg(memory.index, 0, s.below(8)))
+        elif places:
+            found = s.pick(places)
+            b.get(local)
+            if t in ("i32", "i64"):
+                b.emit("global.get", found.index)
+                b.emit(f"{t}.{s.pick(('xor', 'add', 'sub'))}")
+            b.emit("global.set", found.index)
 
 
 # What is seen from outside

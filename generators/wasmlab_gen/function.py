@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .swarm import Maker
 
 CONST = {t: BY_MNEMONIC[f"{t}.const"] for t in BITS}
-_GET, _SET, _TEE = (BY_MNEMONIC[f"local.{verb}"] for verb in ("get", "set", "tee"))
+GET, SET, TEE = (BY_MNEMONIC[f"local.{verb}"] for verb in ("get", "set", "tee"))
 END, DROP = instr("end"), instr("drop")
 
 
@@ -71,13 +71,13 @@ class Body:
         self.code.append(Instr(CONST[str(t)], (bits,)))
 
     def get(self, local: int) -> None:
-        self.code.append(Instr(_GET, (local,)))
+        self.code.append(Instr(GET, (local,)))
 
     def set(self, local: int) -> None:
-        self.code.append(Instr(_SET, (local,)))
+        self.code.append(Instr(SET, (local,)))
 
     def tee(self, local: int) -> None:
-        self.code.append(Instr(_TEE, (local,)))
+        self.code.append(Instr(TEE, (local,)))
 
     def open(self, mnemonic: str, results: tuple[ValType, ...], params: tuple[ValType, ...] = ()) -> Label:
         """Begin a block, with its label (that of a loop is closed to branches until its owner opens it)."""
@@ -140,7 +140,7 @@ class Body:
         if found is None:
             below = self.types.below
             found = [
-                Instr(_GET, (i,))
+                Instr(GET, (i,))
                 for i, u in enumerate(self.locals)
                 if (u == t or (t not in BITS and below(u, t))) and i not in self.hidden
             ]
@@ -171,7 +171,7 @@ class Body:
             return index
         for u, readers in self._readers.items():
             if u == t or (u not in BITS and below(t, u)):
-                readers.append(Instr(_GET, (index,)))
+                readers.append(Instr(GET, (index,)))
         if reserved:
             self.reserved.add(index)
         else:
