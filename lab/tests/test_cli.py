@@ -151,7 +151,7 @@ def test_fuzz_finds_a_bug_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert list(found) == ["signature", "engines", "case", "count"]
     assert found["engines"] == ["right", "bug/xor-lsb"]
     assert "i32.xor" in found["signature"]
-    assert "<mark>    i32.xor</mark>" in Path(data["report"]).read_text(encoding="utf-8")
+    assert "<mark>i32.xor</mark>" in Path(data["report"]).read_text(encoding="utf-8")
     assert "seed 1" in err
     assert Path(found["case"]).with_name("reduced.wast").is_file()
     status, text, _ = run(capsys, "diff", found["case"], "--engines", "right,bug/xor-lsb")

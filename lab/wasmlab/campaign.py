@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Protocol
 
-from wasmlab_ref.case import Case, Invoke, Read
+from wasmlab_ref.case import Case, Invoke, Outcome, Read
 
 from .foreign import plain
 from .known import Known
@@ -34,6 +34,12 @@ RULES_EVERY = 8
 
 REDUCED_FIRST = 8
 """Divergences with one key that are all reduced; of later ones that contain a known signature's opcodes, only some."""
+
+OPCODES_EVERY = 32
+"""Every so many cases the instructions in them are counted, which takes decoding them."""
+
+ABSENT = "no instance"
+"""How answers begin that are about an instance which did not come to life."""
 
 ENDED = frozenset({"returned", "threw", "trapped"})
 SAMPLES_EACH = 3
@@ -201,22 +207,26 @@ class Shard:
 
     def _count(self, index: int, case: Case, answers: dict[str, Any]) -> None:
         counters = self.batch.counters
-        outcomes = [answer.outcomes for answer in answers.values()]
+        distinct = {answer.outcomes for answer in answers.values()}
         observed = any(isinstance(step, Read) for step in case.steps)
         for at, step in enumerate(case.steps):
             if isinstance(step, Invoke):
                 counters["calls"] += 1
-                ends = [found[at] for found in outcomes if at < len(found)]
-                seen = observed or any(end.values or end.kind != "returned" for end in ends)
-                if seen and len(ends) == len(outcomes) and all(end.kind in ENDED for end in ends):
+                ends = [found[at] for found in distinct if at < len(found)]
+                if len(ends) == len(distinct) and all(_complete(end, observed) for end in ends):
                     counters["complete calls"] += 1
         for name, answer in answers.items():
-            for kind in {o.kind for o in answer.outcomes if not o.detail.startswith("no instance")} - ENDED:
+            for kind in {o.kind for o in answer.outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}:
                 counters[f"{name}: {kind}"] += 1
             if rules := getattr(answer, "rules", ()):
                 self.batch.rules.update(set(rules))
-        if index % RULES_EVERY == 0:
+        if index % OPCODES_EVERY == 0:
             self.batch.instructions.update(set(opcodes(case)))
+
+
+def _complete(end: Outcome, observed: bool) -> bool:
+    """Did a call end as the standard foresees, with something to compare?"""
+    return end.kind in ENDED and (observed or bool(end.values) or end.kind != "returned")
 
 
 def tells_rules(engine: EngineLike) -> bool:

@@ -72,6 +72,8 @@ class Rules:
 
 def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None) -> Verdict:
     """Compare the engines' answers step by step, up to the first divergence."""
+    if _same(case, list(answers.values())):
+        return Verdict("agree")
     rules = rules or Rules()
     live, left = list(answers), Verdict("agree")
     dead: set[str] = set()
@@ -90,6 +92,19 @@ def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None)
         if isinstance(step, Instantiate) and found[live[0]].kind != "returned":
             dead.add(step.name)
     return _judge_traces(live, answers) or (left.kind == "inconclusive" and _breaks(case, answers)) or left
+
+
+_PLAIN = frozenset({"returned", "trapped", "threw"})
+
+
+def _same(case: Case, answers: Sequence[Answer]) -> bool:
+    """Do all answers say the same, and nothing that needs a second look?  Most do."""
+    first = answers[0]
+    return (
+        all(answer.outcomes == first.outcomes and answer.trace == first.trace for answer in answers[1:])
+        and len(first.outcomes) == len(case.steps)
+        and all(outcome.kind in _PLAIN for outcome in first.outcomes)
+    )
 
 
 def _all_broken(answer: Answer) -> bool:
@@ -238,7 +253,23 @@ def _both_nan(x: str, y: str) -> bool:
 
 
 def _sentence(groups: tuple[tuple[str, ...], ...], found: Mapping[str, Outcome]) -> str:
-    return "; ".join(f"{', '.join(group)} {describe(found[group[0]])}" for group in groups)
+    sides = [found[group[0]] for group in groups]
+    at = first_value(sides) if min(len(side.values) for side in sides) > FEW else None
+    said = [describe(side) if at is None else f"{side.kind} {side.values[at]}" for side in sides]
+    place = "" if at is None else f" as value {at + 1} of {len(sides[0].values)}"
+    return "; ".join(f"{', '.join(group)} {what}" for group, what in zip(groups, said, strict=True)) + place
+
+
+FEW = 3
+"""Values that a sentence names all."""
+
+
+def first_value(sides: Sequence[Outcome]) -> int | None:
+    """The first value in which outcomes of one kind and length differ."""
+    if len({(side.kind, len(side.values)) for side in sides}) > 1:
+        return None
+    rows = enumerate(zip(*(side.values for side in sides), strict=True))
+    return next((at for at, values in rows if len(set(values)) > 1), None)
 
 
 def describe(outcome: Outcome) -> str:

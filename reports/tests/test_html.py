@@ -97,7 +97,7 @@ def test_nothing_is_loaded() -> None:
 def test_a_divergence_is_all_there() -> None:
     text = render([run()])
     assert "1 divergence" in text
-    assert "<mark>    i32.clz</mark>" in text
+    assert "    <mark>i32.clz</mark>" in text
     assert "exec/instructions.html#exec-unop" in text
     assert "wasmlab diff /tmp/f/findings/0123456789ab/reduced.json --engines reff,x" in text
     assert "wasmlab fuzz --engines reff,x --seed 7 --features mvp" in text

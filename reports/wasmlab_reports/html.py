@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from itertools import zip_longest
 from typing import Any
 
 import jinja2
@@ -31,6 +32,8 @@ from wasmlab_ref.isa import BY_MNEMONIC, INSTRUCTIONS
 from .meaning import meaning
 
 STANDARD = "https://webassembly.github.io/spec/core/"
+FEW = 8
+"""Values of an outcome that are shown."""
 LONGEST = 20_000
 """Characters of a module's text that are shown."""
 
@@ -39,18 +42,23 @@ LONGEST = 20_000
 class Line:
     """A line of code; `telling` where the signature names its instruction."""
 
+    indent: str
     text: str
     telling: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What an engine did in a step, and to which group of engines it belongs where they differ (0: the first)."""
+    """What an engine did in a step, and to which group of engines it belongs where they differ (0: the first).
+
+    `values` are bits, meaning, and whether the engines differ there; `equal` the number of those left out.
+    """
 
     kind: str
     detail: str
-    values: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, str, bool], ...]
     group: int | None
+    equal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +197,11 @@ def _telling(found: Divergence) -> frozenset[str]:
 
 def _code(data: bytes, telling: frozenset[str]) -> tuple[Line, ...]:
     text = module_text(data)[:LONGEST]
-    return tuple(Line(plain(line, 400), not telling.isdisjoint(line.split()[:1])) for line in text.split("\n"))
+    lines = [(line, line.lstrip(" ")) for line in text.split("\n")]
+    return tuple(
+        Line(line[: len(line) - len(code)], plain(code, 400), not telling.isdisjoint(code.split()[:1]))
+        for line, code in lines
+    )
 
 
 def _rule(mnemonic: str, found: Divergence) -> Rule:
@@ -208,23 +220,34 @@ def _rows(found: Divergence, names: Sequence[str]) -> Iterable[Row]:
     for at, step in enumerate(found.reduced.steps):
         decisive = at == found.step
         cells = []
+        differ = _different(outcomes[at] for outcomes, _ in found.answers.values() if at < len(outcomes))
         for name in names:
             outcomes = found.answers[name][0]
             outcome = outcomes[at] if at < len(outcomes) else Outcome("unparsed", detail="no answer")
-            cells.append(_cell(outcome, group_of.get(name) if decisive else None))
+            cells.append(_cell(outcome, group_of.get(name) if decisive else None, differ))
         yield Row(_step(step), tuple(cells), decisive)
     if found.stage == "trace":
         calls = [found.answers[name][1] for name in names]
         cells = [
-            Cell("host calls", "", tuple((plain(c, 80), "") for c in trace[:50]), group_of.get(name))
+            Cell("host calls", "", tuple((plain(c, 80), "", False) for c in trace[:50]), group_of.get(name))
             for name, trace in zip(names, calls, strict=True)
         ]
         yield Row("host calls", tuple(cells), True)
 
 
-def _cell(outcome: Outcome, group: int | None) -> Cell:
-    values = tuple((plain(v, 120), meaning(v)) for v in outcome.values[:50])
-    return Cell(outcome.kind, plain(outcome.detail, 600), values, group)
+def _different(outcomes: Iterable[Outcome]) -> frozenset[int]:
+    """The places of values that are not the same everywhere."""
+    rows = zip_longest(*(outcome.values for outcome in outcomes))
+    return frozenset(at for at, values in enumerate(rows) if len(set(values)) > 1)
+
+
+def _cell(outcome: Outcome, group: int | None, differ: frozenset[int]) -> Cell:
+    """Long lists of values are cut to those that differ."""
+    shown = list(enumerate(outcome.values))
+    if len(shown) > FEW:
+        shown = [(at, v) for at, v in shown if at in differ][:FEW]
+    values = tuple((plain(v, 120), meaning(v), at in differ) for at, v in shown)
+    return Cell(outcome.kind, plain(outcome.detail, 600), values, group, len(outcome.values) - len(values))
 
 
 def _step(step: Step) -> str:
