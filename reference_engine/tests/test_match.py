@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -139,14 +139,11 @@ def test_every_pair_of_a_chain() -> None:
     assert [match_deftype(fork, t) for t in chain[:4]] == [True, True, False, False]
 
 
-def test_deep_chain_costs_little() -> None:
-    chain = define(single(STRUCT), *(single(STRUCT, i) for i in range(50_000)))
+def test_deep_chain_costs_little(work: Callable[[Callable[[], object]], int]) -> None:
+    chain = define(single(STRUCT), *(single(STRUCT, i) for i in range(20_000)))
     assert match_deftype(chain[-1], chain[0])
-    start = time.perf_counter()
-    for _ in range(1_000):
-        assert match_deftype(chain[-1], chain[1])
-        assert not match_deftype(chain[1], chain[-1])
-    assert time.perf_counter() - start < 1
+    assert work(lambda: match_deftype(chain[-1], chain[1])) < 1_000
+    assert work(lambda: match_deftype(chain[1], chain[-1])) < 1_000
 
 
 def test_exponential_unfolding_is_not_walked() -> None:
