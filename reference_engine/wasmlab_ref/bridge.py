@@ -2,19 +2,22 @@
 
 A bridge stands on the host's side of a module under test.  It starts with that module's types, so a type index means
 the same in both (unless nothing that it imports needs them: then all modules of one outside have the same bridge).  It
-imports what is to be observed, and exports a memory and functions `() -> ()` named "0", "1" …  Each of these works on a
-*record* in the memory: it takes arguments from it, calls or reads, and stores what it found as bits.  The worker calls
-functions and reads a memory, and needs no values at all.
+imports what is to be observed, and exports a memory and functions `() -> ()`.  Each of these works on a *record* in the
+memory: it takes arguments from it, calls or reads, and stores what it found as bits.  The worker calls functions and
+reads a memory, and needs no values at all.
 
 A record is
 
     0   i32   status: 0 not entered, 1 entered (and left by a trap), 2 returned, 3 threw what no exported tag
               matches, 4+k threw the k-th exported tag
-    16  …     arguments, then results, or in their place the payload of the exception
+    4   i32   which call or look it is
+    8   i32   the size of the record
+    16  …     arguments, then results; or in their place the payload of the exception
               8 bytes a number, 16 a vector; a reference is an i64, its shape below and its payload above bit 32
 
-Uses of a bridge without `repeat` find their record by a cursor that moves on with each, so that all of a case's calls
-of one export share one function, and nothing is written or read in between.
+All uses of a bridge without `repeat` are by one function, "run".  It finds its record by a cursor that moves on each
+time, and there what it is to do: so nothing is written or read in between, and compilers, whose cost is by function and
+handler, see one of each.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layou
 from .case import WIDTHS, Outcome, parse_value, value
 from .encode import encode
 from .interface import Interface
-from .syntax import Export, Global, Module, instr
+from .syntax import Export, Global, Instr, Module, instr
 from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
 
 PAGE = 1 << 16
@@ -72,7 +75,7 @@ Use: TypeAlias = Call | Reads
 class Place:
     """Where a use of a bridge leaves what it finds: the exported function, and the address of its record.
 
-    A record that is not `fixed` stands where the cursor is by then, if every use before it came into its function.
+    A record that is not `fixed` stands where the cursor is by then, if every use before it came into "run".
     """
 
     function: str
@@ -165,7 +168,7 @@ class Bridge:
     size: int
     """Up to where records reach: what to read of its memory to see them all."""
     initial: bytes
-    """What must be written to its memory from the start of it before anything is called: the arguments."""
+    """What must be written to its memory, from the start, before anything is called: headers and arguments."""
 
 
 def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
@@ -181,7 +184,8 @@ class _Builder:
     def __init__(self, face: Interface, features: frozenset[str], catch: bool) -> None:
         self.face, self.features, self.catch = face, features, catch
         self.entries: dict[str | tuple[str, ...], Entry] = {}
-        self.functions: dict[tuple[object, int | None], tuple[Use, Place]] = {}
+        self.selectors: dict[str | tuple[str, ...], int] = {}
+        self.fixed: list[Place] = []
         self.initial = bytearray()
         self.size = 0
 
@@ -189,15 +193,18 @@ class _Builder:
         # The cursor passes over the records of the moving uses: the fixed ones lie behind them.
         order = sorted(range(len(uses)), key=lambda i: uses[i].fixed)
         placed = {i: self._place(uses[i]) for i in order}
-        used = {name for _, place in self.functions.values() for name in place.entry.imports}
-        plain = all(self.face.is_plain(self.face.exports[name]) for name in used)
+        chosen = [self.entries[key] for key in self.selectors]
+        needed = [*chosen, *(place.entry for place in self.fixed)]
+        plain = all(self.face.is_plain(self.face.exports[name]) for entry in needed for name in entry.imports)
         self.coder = Coder(self.face, self.features, plain)
-        for _, place in self.functions.values():
-            self._import(place.entry)
-        exports = [
-            Export("memory", "memory", 0),
-            *[Export(place.function, "func", self._function(use, place)) for use, place in self.functions.values()],
-        ]
+        for entry in needed:
+            self._import(entry)
+        exports = [Export("memory", "memory", 0)]
+        if chosen:
+            start = code.moving(self.coder.imported_globals)
+            exports.append(Export("run", "func", self._function(start, chosen)))
+        for place in self.fixed:
+            exports.append(Export(place.function, "func", self._function(code.fixed(place.address), [place.entry])))
         module = Module(
             types=tuple(self.coder.types),
             imports=tuple(self.coder.imports),
@@ -224,12 +231,14 @@ class _Builder:
             return str(error)
         address = self.size
         self.size += entry.size
-        function = key, address if use.fixed else None
-        if function not in self.functions:
-            self.functions[function] = use, Place(str(len(self.functions)), address, entry, use.fixed)
-        if args:
-            self.initial += bytes(address + HEADER - len(self.initial)) + args
-        return Place(self.functions[function][1].function, address, entry, use.fixed)
+        if use.fixed:
+            self.initial += bytes(address + HEADER - len(self.initial)) + args if args else b""
+            self.fixed.append(Place(str(len(self.fixed)), address, entry, True))
+            return self.fixed[-1]
+        selector = self.selectors.setdefault(key, len(self.selectors))
+        header = selector.to_bytes(HEADER - code.SELECTOR - 8, "little") + entry.size.to_bytes(8, "little")
+        self.initial += bytes(address + code.SELECTOR - len(self.initial)) + header + args
+        return Place("run", address, entry, False)
 
     def _call_entry(self, export: str) -> CallEntry:
         type_ = self.face.exports.get(export)
@@ -245,7 +254,7 @@ class _Builder:
         if self.catch:
             for name, tag in self.face.exports.items():
                 if isinstance(tag, TagType):
-                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, end)
+                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, HEADER)
                     tags.append(name)
                     payloads.append(payload)
                     size = max(size, payload_end)
@@ -285,22 +294,24 @@ class _Builder:
         if any(slot.hierarchy in ("any", "extern") for slot in seen):
             coder.import_host("number")
 
-    def _function(self, use: Use, place: Place) -> int:
-        coder, entry = self.coder, place.entry
-        cursor = coder.imported_globals
-        start = code.fixed(place.address) if use.fixed else code.moving(cursor, entry.size)
-        exports = self.face.exports
-        if isinstance(entry, ReadEntry):
-            parts = [
-                (p.kind, coder.importing(None, p.export, exports[p.export]), p.slot, p.address) for p in entry.parts
-            ]
-            return coder.read(start, parts)
-        func = coder.importing(None, entry.export, exports[entry.export])
+    def _function(self, start: list[Instr], entries: Sequence[Entry]) -> int:
+        """A function that works on records of these entries; the first that is called says what is caught."""
+        locals_ = code.Locals()
+        bodies = [self._body(entry, locals_) for entry in entries]
+        called = next((entry for entry in entries if isinstance(entry, CallEntry)), None)
         catches = None
-        if self.catch:
-            tags = [coder.importing(None, name, exports[name]) for name in entry.tags]
-            catches = list(zip(tags, entry.payloads, strict=True))
-        return coder.call(start, func, entry.args, entry.results, catches)
+        if self.catch and called:
+            tags = [self._index(name) for name in called.tags]
+            catches = list(zip(tags, called.payloads, strict=True))
+        return self.coder.working(start, bodies, catches, locals_)
+
+    def _body(self, entry: Entry, locals_: code.Locals) -> list[Instr]:
+        if isinstance(entry, CallEntry):
+            return self.coder.call(self._index(entry.export), entry.args, entry.results, locals_)
+        return self.coder.read([(p.kind, self._index(p.export), p.slot, p.address) for p in entry.parts], locals_)
+
+    def _index(self, export: str) -> int:
+        return self.coder.importing(None, export, self.face.exports[export])
 
 
 # Values

@@ -26,7 +26,7 @@ from .types import (
 )
 
 ENTERED, RETURNED, THREW, THREW_TAG = 1, 2, 3, 4
-HEADER = 16
+SELECTOR, SIZE, HEADER = 4, 8, 16
 TABLE_BOUND = 64
 """How many elements of a table are observed."""
 
@@ -76,7 +76,7 @@ def makeable(slot: Slot) -> frozenset[str]:
     return frozenset(shape for shape, possible in shapes.items() if possible)
 
 
-class _Locals:
+class Locals:
     """The locals of a function; local 0 is the address of the record, the others are lent by type."""
 
     def __init__(self) -> None:
@@ -84,6 +84,7 @@ class _Locals:
         self._lent: set[int] = set()
 
     def take(self, type_: ValType) -> int:
+        """A local that is not lent."""
         for index in range(1, len(self.types)):
             if self.types[index] == type_ and index not in self._lent:
                 break
@@ -94,6 +95,7 @@ class _Locals:
         return index
 
     def give_back(self) -> None:
+        """All that were lent."""
         self._lent.clear()
 
 
@@ -247,7 +249,7 @@ class Coder:
             return code if slot.type == _ANYREF else [*code, instr("ref.cast", slot.type)]
         return code if slot.type.nullable else [*code, instr("ref.as_non_null")]
 
-    def _store(self, slots: Sequence[Slot], locals_: _Locals) -> list[Instr]:
+    def _store(self, slots: Sequence[Slot], locals_: Locals) -> list[Instr]:
         """Store values that are on the stack, the last one on top."""
         code, stores = [], []
         for slot in reversed(slots):
@@ -263,24 +265,29 @@ class Coder:
 
     # Functions
 
-    def call(
+    def call(self, func: int, args: Sequence[Slot], results: Sequence[Slot], locals_: Locals) -> list[Instr]:
+        """Code that calls `func` on a record."""
+        load = [step for slot in args for step in self._load(slot)]
+        return [*load, instr("call", func), *self._store(results, locals_), *_status(RETURNED)]
+
+    def working(
         self,
         start: list[Instr],
-        func: int,
-        args: Sequence[Slot],
-        results: Sequence[Slot],
+        bodies: Sequence[list[Instr]],
         catches: Sequence[tuple[int, Sequence[Slot]]] | None,
+        locals_: Locals,
     ) -> int:
-        """A function that calls `func`; `catches` are tags with their payload, None for no handler at all."""
-        locals_ = _Locals()
-        body = [step for slot in args for step in self._load(slot)] + [instr("call", func)]
-        body += self._store(results, locals_) + _status(RETURNED)
+        """A function that works on a record: by the body that the record selects, where there are several.
+
+        `catches` are tags with the slots of their payload, None for no handler at all.
+        """
+        code = _selecting(bodies) if len(bodies) > 1 else bodies[0]
         if catches is not None:
-            body = self._catching(body, catches, locals_)
-        return self.function(FuncType(), locals_.types, [*start, *_status(ENTERED), *body])
+            code = self._catching(code, catches, locals_)
+        return self.function(FuncType(), locals_.types, [*start, *_status(ENTERED), *code])
 
     def _catching(
-        self, body: list[Instr], catches: Sequence[tuple[int, Sequence[Slot]]], locals_: _Locals
+        self, body: list[Instr], catches: Sequence[tuple[int, Sequence[Slot]]], locals_: Locals
     ) -> list[Instr]:
         """`body` in blocks, from the outermost: done, any exception, and one for each tag, the first innermost."""
         n = len(catches)
@@ -298,10 +305,9 @@ class Coder:
             return self.type(FuncType((), tuple(results)))
         return results[0] if results else None
 
-    def read(self, start: list[Instr], parts: Sequence[tuple[str, int, Slot, str]]) -> int:
-        """A function that reads globals and tables: kind, index, slot of the value or elements, address type."""
-        locals_ = _Locals()
-        code = [*start]
+    def read(self, parts: Sequence[tuple[str, int, Slot, str]], locals_: Locals) -> list[Instr]:
+        """Code that reads globals and tables: kind, index, slot of the value or elements, address type."""
+        code: list[Instr] = []
         for kind, index, slot, address in parts:
             if kind == "global":
                 stored = "i64" if isinstance(slot.type, RefType) else slot.type
@@ -310,9 +316,9 @@ class Coder:
                 code += [_RECORD, instr("global.get", index), *shape, store]
             else:
                 code += self._table(index, slot, address, locals_)
-        return self.function(FuncType(), locals_.types, [*code, *_status(RETURNED)])
+        return [*code, *_status(RETURNED)]
 
-    def _table(self, table: int, slot: Slot, at: str, locals_: _Locals) -> list[Instr]:
+    def _table(self, table: int, slot: Slot, at: str, locals_: Locals) -> list[Instr]:
         """The size as an i64, and the shapes of the first elements behind it."""
         i, to = locals_.take(at), locals_.take("i32")
         locals_.give_back()
@@ -360,7 +366,18 @@ def fixed(address: int) -> list[Instr]:
     return [instr("i32.const", address), instr("local.set", 0)]
 
 
-def moving(cursor: int, size: int) -> list[Instr]:
-    """The start of a function whose record is where the cursor, a global, stands."""
+def moving(cursor: int) -> list[Instr]:
+    """The start of a function whose record is where the cursor, a global, stands; the record knows its size."""
     get = [instr("global.get", cursor), instr("local.tee", 0)]
-    return [*get, instr("i32.const", size), instr("i32.add"), instr("global.set", cursor)]
+    size = [_RECORD, instr("i32.load", MemArg(0, 0, SIZE))]
+    return [*get, *size, instr("i32.add"), instr("global.set", cursor)]
+
+
+def _selecting(bodies: Sequence[list[Instr]]) -> list[Instr]:
+    """One of several bodies, whose number is in the record."""
+    n = len(bodies)
+    code = [*[instr("block", None)] * (n + 1), _RECORD, instr("i32.load", MemArg(0, 0, SELECTOR))]
+    code.append(instr("br_table", (*range(n), n)))
+    for k, body in enumerate(bodies):
+        code += [instr("end"), *body, instr("br", n - 1 - k)]
+    return [*code, instr("end")]
