@@ -123,6 +123,8 @@ def call_indirect(b: Body, option: tuple[Table, Function], t: ValType, fuel: int
     arguments(b, f, fuel)
     if fits and not b.risky():
         b.const(table.address, b.source.pick(fits))
+    elif b.below(2):
+        b.const(table.address, (table.size if table.max is None else table.max) + b.below(2))
     else:
         slot(b, table, fuel // 2, low=True)
     b.charge(INDIRECT)

@@ -47,28 +47,32 @@ class Swarm:
             kinds = {"any", kind, "ref" if isinstance(t, RefType) else "number"}
             if kind in ("i32", "i64"):
                 kinds.add("address")
-            found = self._pools[kind] = [*self._special(EXPRESSIONS, kinds), *self._plain(kind)]
+            found = self._pools[kind] = self._special(EXPRESSIONS, kinds) + self._plain(kind)
         return found
 
     def statements(self) -> list[Maker]:
         """The statements."""
         found = self._pools.get("")
         if found is None:
-            found = self._pools[""] = [*self._special(STATEMENTS, {"any"}), *self._plain("")]
+            found = self._pools[""] = self._special(STATEMENTS, {"any"}) + self._plain("")
         return found
 
-    def _special(self, registry: Iterable[Special], kinds: set[str]) -> Iterable[Maker]:
+    def _special(self, registry: Iterable[Special], kinds: set[str]) -> list[Maker]:
+        found: list[Maker] = []
         for row in registry:
             if row.of in kinds and row.feature in self.features:
-                yield from [row.draw] * (row.weight * (1 if self.weight(row) < 2 else 2))
+                found += [row.draw] * (row.weight * (1 if self.weight(row) < 2 else 2))
+        return found
 
-    def _plain(self, kind: str) -> Iterable[Maker]:
+    def _plain(self, kind: str) -> list[Maker]:
         by_result = rows.groups()
-        found = by_result.get(kind or None, ())
+        groups = by_result.get(kind or None, ())
         if kind in ("i32", "i64"):
-            found += by_result["at"]
+            groups += by_result["at"]
         elif kind == "i31":
-            found = by_result[I31]
-        for group in found:
+            groups = by_result[I31]
+        found: list[Maker] = []
+        for group in groups:
             if group.feature in self.features:
-                yield from [group.make] * (self.weight(group) * group.weight)
+                found += [group.make] * (self.weight(group) * group.weight)
+        return found
