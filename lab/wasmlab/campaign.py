@@ -21,7 +21,7 @@ from .foreign import plain
 from .known import Known
 from .model import Answers, Batch, Divergence, EngineRecord, Progress, Sample
 from .openness import has_open_nans
-from .oracle import Answer, Rules, Verdict, judge, pairs
+from .oracle import BROKEN, Answer, Rules, Verdict, judge, pairs
 from .reduce import Budget, is_settled, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 
@@ -34,6 +34,9 @@ RULES_EVERY = 8
 
 REDUCED_FIRST = 8
 """Divergences with one key that are all reduced; of later ones that contain a known signature's opcodes, only some."""
+
+SLOW = 3
+"""How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
 
 OPCODES_EVERY = 32
 """Every so many cases the instructions in them are counted, which takes decoding them."""
@@ -282,7 +285,8 @@ class Hunter:
                 return again
             if not is_settled(case, engines[0]):
                 return Verdict("inconclusive", "nan or relaxed choice")
-            budget = Budget(self.plan.reduce_seconds, stop)
+            slow = SLOW if BROKEN & {outcome.kind for outcome in again.outcomes.values()} else 1
+            budget = Budget(self.plan.reduce_seconds * slow, stop)
             fields, signature = shrink(case, again, engines, self.plan.merged, budget)
             known = self.plan.known.reason(signature, engines)
         self._signatures[key][signature.id] = signature

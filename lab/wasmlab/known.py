@@ -47,7 +47,10 @@ class Known:
 
 def parse_known(text: str, where: str) -> Known:
     """Read rows; `UsageError` names the row that is wrong."""
-    rows = yaml.safe_load(text) or []
+    try:
+        rows = yaml.safe_load(text) or []
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where}: {error}") from None
     if not isinstance(rows, list):
         raise UsageError(f"{where}: expected a list of rows")
     for number, row in enumerate(rows, 1):

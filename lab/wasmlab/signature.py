@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from .floats import is_nan
 from .oracle import Verdict
 
 NOISE = frozenset({"end", "else", "nop", "drop", "local.get", "local.set", "local.tee", "block", "unreachable"})
-"""Instructions that a signature leaves out, as long as others remain."""
+"""Instructions that say nothing about a divergence; constants do not, either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,25 @@ def key_of(verdict: Verdict) -> Key:
 
 
 def _kind(outcome: Outcome) -> str:
-    return f"{outcome.kind} {outcome.detail}" if outcome.kind == "trapped" and outcome.detail else outcome.kind
+    match outcome.kind:
+        case "trapped":
+            return f"trapped {outcome.detail}".rstrip()
+        case "crashed":
+            return f"crashed {cause(outcome.detail)}".rstrip()
+    return outcome.kind
+
+
+_FILE = r"([\w.+-]+\.\w{1,4}:\d+)"
+_PLACE = re.compile(rf"(?:panicked at|[Aa]ssertion failed)[^\n]{{0,80}}?{_FILE}|{_FILE}[^\n]{{0,80}}Assertion")
+_SIGNAL = re.compile(r"\bSIG[A-Z]+\b")
+
+
+def cause(detail: str) -> str:
+    """What tells one crash from another: the place in the engine's sources, if it said so, else the signal."""
+    if place := _PLACE.search(detail):
+        return place[1] or place[2]
+    found = _SIGNAL.search(detail)
+    return found[0] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +75,31 @@ class Signature:
     @property
     def id(self) -> str:
         """Twelve hex digits, the same on every machine."""
-        return hashlib.sha256(str(self).encode()).hexdigest()[:12]
+        return hashlib.sha256(str(self).encode(errors="replace")).hexdigest()[:12]
 
 
 def signature_of(case: Case, verdict: Verdict) -> Signature:
     """The signature of a reduced case and its verdict."""
-    found = frozenset(opcodes(case))
-    telling = {name for name in found if name not in NOISE and not name.endswith(".const")}
-    return Signature(key_of(verdict), tuple(sorted(telling or found - {"end", "else"})), value_class(verdict))
+    key = key_of(verdict)
+    if any(":" in kind for kind in key.kinds if kind.startswith("crashed")):
+        return Signature(key, (), "")
+    telling = {name for name in opcodes(case) if name not in NOISE and not name.endswith(".const")}
+    return Signature(key, tuple(sorted(telling or parts(case))), value_class(verdict))
+
+
+def parts(case: Case) -> set[str]:
+    """What the modules of a case consist of, for divergences that need no telling instruction."""
+    found: set[str] = set()
+    for data in case.modules:
+        try:
+            module = decode(data)
+        except Malformed:
+            return {"(malformed)"}
+        found |= {f"({part})" for part in _PARTS if getattr(module, part) not in ((), None)}
+    return found
+
+
+_PARTS = ("imports", "tables", "memories", "tags", "globals", "start", "elems", "datas")
 
 
 def value_class(verdict: Verdict) -> str:

@@ -1,0 +1,129 @@
+"""Keys and signatures: the same for what is the same finding, different for what is not; and known ones."""
+
+from __future__ import annotations
+
+import pytest
+from zoo import case_of, resolve
+
+from wasmlab.errors import UsageError
+from wasmlab.known import known_divergences, parse_known
+from wasmlab.oracle import Verdict
+from wasmlab.signature import cause, key_of, signature_of, size, value_class
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
+
+STEPS = (Instantiate("a", 0), Invoke("a", "f", ("i32:1",)))
+
+
+def verdict(a: Outcome, b: Outcome, stage: str = "invoke") -> Verdict:
+    return Verdict("diverge", "", 1, stage, (("ref",), ("x",)), {"ref": a, "x": b})
+
+
+def returned(*values: str) -> Outcome:
+    return Outcome("returned", values)
+
+
+def function(body: str) -> Case:
+    return case_of(f'(module (func (export "f") (param i32) (result i32) {body}))', steps=STEPS)
+
+
+WRONG = verdict(returned("i32:1"), returned("i32:2"))
+
+
+def test_operands_do_not_count() -> None:
+    one = signature_of(function("(i32.xor (local.get 0) (i32.const 5))"), WRONG)
+    two = signature_of(function("(i32.xor (i32.const 77) (local.get 0)) (local.tee 0) (nop)"), WRONG)
+    assert one == two
+    assert one.id == two.id
+    assert str(one) == "ref returned / x returned at invoke: i32.xor [i32]"
+    assert one.id != signature_of(function("(i32.or (local.get 0) (i32.const 5))"), WRONG).id
+
+
+def test_what_is_different() -> None:
+    case = function("(i32.clz (local.get 0))")
+    trap = Outcome("trapped", detail="unreachable")
+    all_ = [
+        WRONG,
+        verdict(returned("i32:1"), trap),
+        verdict(returned("i32:1"), Outcome("trapped", detail="integer overflow")),
+        verdict(trap, returned("i32:1")),
+        verdict(returned("i32:1"), Outcome("crashed", detail="signal SIGSEGV")),
+        verdict(returned("i32:1"), Outcome("crashed", detail="signal SIGABRT")),
+        verdict(returned("i32:1"), returned("i32:2"), "read"),
+    ]
+    assert len({signature_of(case, v).id for v in all_}) == len(all_)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (("i32:1",), ("i32:2",), "i32"),
+        (("f32:7fc00000",), ("f32:1",), "f32 nan/number"),
+        (("f64:0",), ("f64:8000000000000000",), "f64 zero"),
+        (("i32:1", "ref.null"), ("i32:1", "ref.func"), "ref.func/ref.null"),
+        (("i64:1", "digest:00"), ("i64:1", "digest:01"), "digest"),
+        (("i32:1",), (), "count"),
+        (("<junk>",), ("i32:1",), "<junk>/i32"),
+    ],
+)
+def test_classes_of_values(a: tuple[str, ...], b: tuple[str, ...], expected: str) -> None:
+    assert value_class(verdict(returned(*a), returned(*b))) == expected
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [
+        ("signal SIGSEGV; stderr: ", "SIGSEGV"),
+        (
+            "signal SIGABRT; stderr: thread '<unnamed>' panicked at cranelift/codegen/src/lower.rs:766:21:\nx",
+            "lower.rs:766",
+        ),
+        ("signal SIGABRT; stderr: thread 'main' panicked at 'not done', src/a.rs:12:3", "a.rs:12"),
+        ("exit: foo.c:33: main: Assertion `x' failed.", "foo.c:33"),
+        ("exit status 3", ""),
+    ],
+)
+def test_causes_of_crashes(detail: str, expected: str) -> None:
+    assert cause(detail) == expected
+
+
+def test_crashes_at_one_place_are_one() -> None:
+    crash = verdict(returned(), Outcome("crashed", detail="SIGABRT panicked at src/a.rs:1:2: v1"), "case")
+    again = verdict(returned(), Outcome("crashed", detail="SIGABRT panicked at src/a.rs:1:2: v7"), "case")
+    one, two = function("(i32.clz (local.get 0))"), function("(i32.ctz (local.get 0))")
+    assert signature_of(one, crash) == signature_of(two, again)
+    assert key_of(crash) == key_of(again)
+
+
+def test_without_a_telling_instruction_the_parts_count() -> None:
+    tables = case_of("(module (table 1 funcref) (func i32.const 1 drop))", steps=STEPS)
+    assert signature_of(tables, WRONG).opcodes == ("(tables)",)
+    assert signature_of(Case((b"junk",), STEPS), WRONG).opcodes == ("(malformed)",)
+    assert size(tables) == 2
+    assert size(Case((b"junk",), ())) == 0
+
+
+ROW = """
+- engine: "x*"
+  versions: "1*"
+  signature: "*: i32.clz*"
+  reason: counted wrongly
+  link: https://example.org/1
+"""
+
+
+def test_known_divergences_are_rows_with_reasons() -> None:
+    signature = signature_of(function("(i32.clz (local.get 0))"), WRONG)
+    known = parse_known(ROW, "here")
+    assert known.reason(signature, [resolve("ref"), resolve("x")]) == "counted wrongly https://example.org/1"
+    assert known.reason(signature, [resolve("ref"), resolve("y")]) == ""
+    assert known.reason(signature_of(function("(local.get 0)"), WRONG), [resolve("x")]) == ""
+    assert parse_known(ROW.replace("1*", "2*"), "here").reason(signature, [resolve("x")]) == ""
+    assert known_divergences().rows is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1", "[", "- 1", "- {engine: x}", ROW.replace("counted wrongly", "[1]"), ROW + "  more: x"]
+)
+def test_rows_that_are_wrong(text: str) -> None:
+    with pytest.raises(UsageError, match="here"):
+        parse_known(text, "here")
