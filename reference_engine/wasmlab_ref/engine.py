@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .case import parse_value, value
 from .compile import translate
 from .control import Code
 from .events import Listener
@@ -21,8 +22,21 @@ from .limits import UNLIMITED, Account, Limits
 from .numerics import functions
 from .outcome import Exhausted
 from .profile import Profile
-from .store import Extern, FuncInst, Heap, HostCode, Instance, Value, func_type, value_matches
-from .types import DefType, FuncType, RecType, SubType, ValType, roll
+from .store import (
+    ArrayInst,
+    ExnInst,
+    Extern,
+    FuncInst,
+    Heap,
+    HostCode,
+    HostRef,
+    Instance,
+    StructInst,
+    Value,
+    func_type,
+    value_matches,
+)
+from .types import DefType, FuncType, RecType, RefType, SubType, ValType, roll
 from .validate import ValidModule
 
 
@@ -30,6 +44,46 @@ def check(values: Sequence[Value], types: Sequence[ValType]) -> None:
     """TypeError unless the values that come from outside have the types."""
     if len(values) != len(types) or not all(map(value_matches, values, types)):
         raise TypeError(f"{list(values)} are not values of the types {list(types)}")
+
+
+def shape(ref: Value) -> str:
+    """The text of a reference, as `case` describes it."""
+    match ref:
+        case None:
+            return "ref.null"
+        case HostRef(number):
+            return f"ref.extern:{number:x}"
+        case int():
+            return f"ref.i31:{ref:x}"
+        case ArrayInst():
+            return f"ref.array:{len(ref.fields):x}"
+        case StructInst():
+            return "ref.struct"
+        case FuncInst():
+            return "ref.func"
+        case ExnInst():
+            return "ref.exn"
+    return "ref.any"
+
+
+def written(values: Sequence[Value], types: Sequence[ValType]) -> list[str]:
+    """The texts of values."""
+    return [shape(v) if isinstance(t, RefType) else value(t, v) for v, t in zip(values, types, strict=True)]
+
+
+def argument(text: str, type_: ValType) -> Value:
+    """The value of a text; only those references that a host can make.  ValueError if it is not of the type."""
+    kind, bits = parse_value(text)
+    if isinstance(type_, RefType):
+        if kind == "ref.null" and type_.nullable:
+            return None
+        if kind == "ref.extern" and type_.heap in ("extern", "any") and bits < 1 << 31:
+            return HostRef(bits)
+        if kind == "ref.i31" and type_.heap in ("any", "eq", "i31") and bits < 1 << 31:
+            return bits
+    elif kind == type_:
+        return bits
+    raise ValueError(f"{text} for a parameter of type {type_}")
 
 
 class Store:

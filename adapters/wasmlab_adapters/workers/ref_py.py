@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from wasmlab_ref.bridge_code import TABLE_BOUND
-from wasmlab_ref.case import parse_value, value
+from wasmlab_ref.case import value
 from wasmlab_ref.decode import decode
-from wasmlab_ref.engine import Store
+from wasmlab_ref.engine import Store, argument, shape, written
 from wasmlab_ref.events import Listener
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.limits import Limits
@@ -30,7 +30,6 @@ from wasmlab_ref.outcome import Exhausted, Rejected, Thrown, Trap, Unlinkable
 from wasmlab_ref.profile import Profile
 from wasmlab_ref.spectest import spectest
 from wasmlab_ref.store import (
-    ArrayInst,
     ExnInst,
     Extern,
     FuncInst,
@@ -38,14 +37,13 @@ from wasmlab_ref.store import (
     HostRef,
     Instance,
     MemInst,
-    StructInst,
     TableInst,
     TagInst,
     Value,
     func_type,
 )
 from wasmlab_ref.text import parse_module
-from wasmlab_ref.types import SHORTHANDS, FuncType, RefType, ValType
+from wasmlab_ref.types import SHORTHANDS, FuncType
 from wasmlab_ref.validate import validate
 
 BLOCK = 4096
@@ -62,49 +60,6 @@ Outcome = dict[str, Any]
 
 class Unsupported(Exception):
     """A step that cannot be taken."""
-
-
-# Values
-
-
-def shape(ref: Value) -> str:
-    """A reference as docs/protocol.md writes it."""
-    match ref:
-        case None:
-            return "ref.null"
-        case HostRef(number):
-            return f"ref.extern:{number:x}"
-        case int():
-            return f"ref.i31:{ref:x}"
-        case ArrayInst():
-            return f"ref.array:{len(ref.fields):x}"
-        case StructInst():
-            return "ref.struct"
-        case FuncInst():
-            return "ref.func"
-        case ExnInst():
-            return "ref.exn"
-    return "ref.any"
-
-
-def written(values: Sequence[Value], types: Sequence[ValType]) -> list[str]:
-    """Values as texts."""
-    return [shape(v) if isinstance(t, RefType) else value(t, v) for v, t in zip(values, types, strict=True)]
-
-
-def argument(text: str, type_: ValType) -> Value:
-    """The value of a text; only those references that a host can make."""
-    kind, bits = parse_value(text)
-    if isinstance(type_, RefType):
-        if kind == "ref.null" and type_.nullable:
-            return None
-        if kind == "ref.extern" and type_.heap in ("extern", "any") and bits < 1 << 31:
-            return HostRef(bits)
-        if kind == "ref.i31" and type_.heap in ("any", "eq", "i31") and bits < 1 << 31:
-            return bits
-    elif kind == type_:
-        return bits
-    raise ValueError(f"{text} for a parameter of type {type_}")
 
 
 def digest(data: Any) -> str:
