@@ -16,6 +16,7 @@ from wasmlab_gen.generate import draw
 from wasmlab_ref.case import Case, Invoke
 from wasmlab_ref.decode import decode
 from wasmlab_ref.features import WASM_3, closure
+from wasmlab_ref.validate import validate
 
 Measure = Callable[[Config], float]
 SEEDS = range(40)
@@ -87,3 +88,24 @@ def test_each_field_has_an_effect(name: str) -> None:
 def test_what_is_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Config(**wrong)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(instructions=1, expression=1, functions=1),
+        Config(instructions=1, functions=9, linked=100, swarm=0),
+        Config(modules=8, linked=100),
+        Config(executed=1),
+        Config(traps=100, dead=100, private=100, log=100),
+        Config(traps=0, dead=0, private=0, log=0, nan="raw", relaxed="raw", repeat=1, calls=1),
+        Config(instructions=1500, functions=20, expression=60),
+    ],
+    ids=["small", "empty", "linked", "short", "everything", "nothing", "large"],
+)
+def test_extremes_are_valid_and_end(config: Config) -> None:
+    for seed in range(12):
+        drawn = case(SeededSource(seed), WASM_3, config)
+        for data in drawn.modules:
+            validate(decode(data))
+        assert executed(drawn) < 2 * max(config.executed, 10_000)

@@ -194,7 +194,7 @@ def _bodies(m: Builder, own: Sequence[Function]) -> None:
         _prologue(body)
         _fill_body(body)
         m.bodies[f.index] = body.finish()
-        f.cost = body.cost() * (1 if not f.depth else f.depth + 1 if body.again < 2 else 16)
+        f.cost = (1 + body.cost()) * (1 if not f.depth else f.depth + 1 if body.again < 2 else 16)
 
 
 def _prologue(b: Body) -> None:

@@ -42,7 +42,7 @@ def _invoke(m: Builder, name: str, steps: list[Step], fuel: int, most: int) -> i
             continue
         repeat = 1
         if s.below(12) == 0:
-            repeat = max(min(s.span(2, m.config.repeat + 1), fuel // (4 * f.cost)), 1)
+            repeat = max(min(s.span(1, m.config.repeat), fuel // (4 * f.cost)), 1)
         fuel -= f.cost * repeat
         steps.append(Invoke(name, f.export, tuple([argument(s, t) for t in f.params]), repeat))
     return fuel
