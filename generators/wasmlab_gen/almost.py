@@ -234,7 +234,8 @@ def _each(part: str, change: Callable[[_Editor, Any], Any]) -> Callable[[_Editor
         if not items:
             return _edit_code(e, m)
         at = e.below(len(items))
-        return replace(m, **{part: _swap(items, at, change(e, items[at]))})
+        changes: dict[str, Any] = {part: _swap(items, at, change(e, items[at]))}
+        return replace(m, **changes)
 
     return edit
 

@@ -14,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.registry import resolve
+
 from .. import conform as c
 from .. import suites
 from ..errors import UsageError
@@ -41,7 +44,7 @@ def conform(engines: str, more: tuple[str, ...], suite: str, pattern: str | None
     if not names:
         raise UsageError("no engines", hint="wasmlab conform --engines ref/py")
     for name in names:
-        with c.Engine(c.resolve(name)):
+        with Engine(resolve(name)):
             pass
     scripts = c.collect(suites.find(suite), pattern)
     started = time.monotonic()
