@@ -49,6 +49,12 @@ enum {
 };
 #define WL_ALL_FEATURES 0x%(all_features)xu
 
+/* X(NAME, name), in the order of the bits */
+#define WL_FEATURES(X) \\
+%(feature_names)s
+
+extern const char *const wl_feature_names[];
+
 /* Opcodes in one dense numbering: FB xx, FC xx and FD xx follow the unprefixed ones. */
 #define WL_OP_FB %(fb)du
 #define WL_OP_FC %(fc)du
@@ -146,6 +152,7 @@ def lines() -> Iterator[str]:
     features = [f"    WL_FEATURE_{name.replace('-', '_').upper()} = 1 << {i}," for i, name in enumerate(FEATURES)]
     yield TOP % {
         "features": "\n".join(features),
+        "feature_names": " \\\n".join(f'    X({name.replace("-", "_").upper()}, "{name}")' for name in FEATURES),
         "all_features": (1 << len(FEATURES)) - 1,
         "immediates": "\n".join(f"    WL_IMM_{kind}," for kind in kinds),
         "fb": BASES[0xFB],

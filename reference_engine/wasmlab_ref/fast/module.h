@@ -106,7 +106,7 @@ typedef struct wl_deftype {
     uint32_t id;
     uint32_t depth;               /* number of proper super types */
     uint32_t display[WL_DISPLAY]; /* id of the ancestor at that depth; own id at `depth`; WL_NONE beyond */
-    const struct wl_deftype *super, *jump; /* NULL at a root; jump: an ancestor, for logarithmic search */
+    const struct wl_deftype *super, *jump; /* NULL and itself at a root; jump: an ancestor, for logarithmic search */
     struct wl_group *group;                /* the recursion group it came in */
     uint8_t kind;                          /* wl_kind */
     bool final;

@@ -26,6 +26,28 @@ enum {
 };
 #define WL_ALL_FEATURES 0x1ffffu
 
+/* X(NAME, name), in the order of the bits */
+#define WL_FEATURES(X) \
+    X(MVP, "mvp") \
+    X(SIGN_EXTENSION, "sign-extension") \
+    X(SATURATING_TRUNCATION, "saturating-truncation") \
+    X(MULTI_VALUE, "multi-value") \
+    X(BULK_MEMORY, "bulk-memory") \
+    X(REFERENCE_TYPES, "reference-types") \
+    X(SIMD, "simd") \
+    X(EXTENDED_CONST, "extended-const") \
+    X(TAIL_CALL, "tail-call") \
+    X(MULTI_MEMORY, "multi-memory") \
+    X(MEMORY64, "memory64") \
+    X(TABLE64, "table64") \
+    X(RELAXED_SIMD, "relaxed-simd") \
+    X(FUNCTION_REFERENCES, "function-references") \
+    X(EXCEPTIONS, "exceptions") \
+    X(GC, "gc") \
+    X(ANNOTATIONS, "annotations")
+
+extern const char *const wl_feature_names[];
+
 /* Opcodes in one dense numbering: FB xx, FC xx and FD xx follow the unprefixed ones. */
 #define WL_OP_FB 256u
 #define WL_OP_FC 288u

@@ -1,0 +1,294 @@
+/* The machine that runs translated code, as its handlers, the translator and the store share it.
+ *
+ * Code is a sequence of 8-byte words.  An instruction is the address of its handler, a word of operands (slots of the
+ * frame, or a 32-bit immediate or displacement in the upper half), and more words where it needs them.  A handler ends
+ * by jumping to the next one.  The machine's state travels in arguments, which the calling conventions keep in
+ * registers:
+ *
+ *     ip         the instruction
+ *     fp         the frame: parameters, declared locals, a wl_frame, then operands, in slots of 8 bytes
+ *     mem, mem_len   memory 0 of the running instance, and how much of it is there (see wl_commit)
+ *     acc        the last integer or reference that was computed; i32 is zero-extended, there and in slots
+ *     x          the store
+ *     fd, fs     the last f64, the last f32
+ *
+ * Calls of WebAssembly functions do not recurse in C: the callee's frame begins at the caller's first argument. */
+#ifndef WASMLAB_EXEC_H
+#define WASMLAB_EXEC_H
+
+#include <string.h>
+
+#include "module.h"
+#include "opcodes.h"
+
+#define LIKELY(c) __builtin_expect(!!(c), 1)
+#define UNLIKELY(c) __builtin_expect(!!(c), 0)
+#define COLD __attribute__((noinline, cold))
+
+/* ---- How a run ends ------------------------------------------------------------------------------------------ */
+
+typedef enum wl_status {
+    WL_DONE,
+    /* The rows of traps.tbl, in order. */
+    WL_TRAP_UNREACHABLE,
+    WL_TRAP_DIVIDE_BY_ZERO,
+    WL_TRAP_INTEGER_OVERFLOW,
+    WL_TRAP_INVALID_CONVERSION,
+    WL_TRAP_MEMORY_BOUNDS,
+    WL_TRAP_TABLE_BOUNDS,
+    WL_TRAP_UNDEFINED_ELEMENT,
+    WL_TRAP_UNINITIALIZED_ELEMENT,
+    WL_TRAP_INDIRECT_TYPE,
+    WL_TRAP_ARRAY_BOUNDS,
+    WL_TRAP_NULL_FUNCTION,
+    WL_TRAP_NULL_STRUCTURE,
+    WL_TRAP_NULL_ARRAY,
+    WL_TRAP_NULL_I31,
+    WL_TRAP_NULL_EXCEPTION,
+    WL_TRAP_NULL_REFERENCE,
+    WL_TRAP_CAST,
+    WL_TRAP_HOST,
+    WL_THREW, /* wl_store.exception */
+    WL_OUT_OF_FUEL,
+    WL_OUT_OF_CALLS,
+    WL_OUT_OF_STACK,
+    WL_OUT_OF_HEAP,
+    WL_OUT_OF_LOCALS,
+    WL_OUT_OF_MEMORY,
+    WL_OUT_OF_TABLE,
+    WL_OUT_OF_TIME,
+    WL_CONTINUE /* among handlers only */
+} wl_status;
+
+/* ---- Code and state ------------------------------------------------------------------------------------------ */
+
+typedef struct wl_store wl_store;
+typedef union wl_word wl_word;
+typedef uint64_t wl_refval; /* see gc.h */
+
+#define WL_PARAMS \
+    const wl_word *ip, uint8_t *fp, uint8_t *mem, uint64_t mem_len, uint64_t acc, wl_store *x, double fd, float fs
+#define WL_ARGS ip, fp, mem, mem_len, acc, x, fd, fs
+
+typedef int (*wl_handler)(WL_PARAMS);
+
+union wl_word {
+    wl_handler h;
+    struct {
+        uint16_t a, b;
+        union {
+            struct {
+                uint16_t c, d;
+            };
+            int32_t k;
+            uint32_t u;
+        };
+    };
+    uint64_t u64;
+    int64_t i64;
+    double f64;
+    float f32;
+    void *p;
+};
+
+/* Where tail calls are not certain (sanitizers, -O0, other compilers) handlers return to a loop: WASMLAB_LOOP. */
+#ifdef WASMLAB_LOOP
+#define DISPATCH return wl_save(WL_ARGS)
+#define TAIL(handler) return handler(WL_ARGS)
+int wl_save(WL_PARAMS);
+#else
+#if defined(__has_attribute)
+#if __has_attribute(musttail)
+#define WL_MUSTTAIL __attribute__((musttail))
+#endif
+#endif
+#ifndef WL_MUSTTAIL
+#define WL_MUSTTAIL
+#endif
+#define DISPATCH WL_MUSTTAIL return ip->h(WL_ARGS)
+#define TAIL(handler) WL_MUSTTAIL return handler(WL_ARGS)
+#endif
+
+#define OP(name) int name(WL_PARAMS)
+#define NEXT(words) \
+    do { \
+        ip += (words); \
+        DISPATCH; \
+    } while (0)
+#define SLOT(n) (fp + (size_t)(n) * 8)
+#define U64(n) (*(uint64_t *)SLOT(n))
+#define U32(n) (*(uint32_t *)SLOT(n))
+#define F64(n) (*(double *)SLOT(n))
+#define F32(n) (*(float *)SLOT(n))
+
+/* A taken branch; backwards it costs fuel. */
+#define BRANCH(displacement) \
+    do { \
+        int32_t by_ = (displacement); \
+        if (UNLIKELY((x->fuel += by_ >> 31) < 0)) TAIL(wl_op_out_of_slice); \
+        ip += by_; \
+        DISPATCH; \
+    } while (0)
+OP(wl_op_out_of_slice); /* decides whether to go on, then takes the same instruction again */
+
+#define RELOAD() (mem = x->instance->memory0->data, mem_len = x->instance->memory0->committed)
+
+/* ---- Instances ----------------------------------------------------------------------------------------------- */
+
+typedef struct wl_instance wl_instance;
+
+/* Between the locals and the operands of a frame.  The word before `ip` is the caller's wl_funcinst. */
+typedef struct wl_frame {
+    const wl_word *ip;
+    uint8_t *fp;
+} wl_frame;
+#define WL_FRAME_SLOTS 2
+
+typedef struct wl_catch {
+    uint8_t kind;                   /* 0 catch, 1 catch_ref, 2 catch_all, 3 catch_all_ref */
+    const struct wl_taginst *tag;
+    uint32_t slot;                  /* where the label's values go */
+    uint32_t target;                /* word of code */
+} wl_catch;
+
+typedef struct wl_try {
+    uint32_t begin, end;            /* words of code; inner ones come before outer ones */
+    uint32_t first_catch, n_catches;
+} wl_try;
+
+typedef struct wl_code {
+    uint32_t n_words, n_tries;
+    wl_try *tries;
+    wl_catch *catches;
+    wl_word words[];
+} wl_code;
+
+typedef int (*wl_host_function)(wl_store *, void *environment, uint64_t *slots); /* a wl_status */
+
+typedef struct wl_funcinst {
+    const wl_word *entry;
+    uint64_t frame;   /* bytes it needs from fp on; WL_NO_CODE until translated, and for host functions */
+    uint64_t header;  /* of its wl_frame */
+    const wl_deftype *type;
+    wl_instance *instance; /* NULL: a host function */
+    wl_code *code;
+    uint32_t index;
+    wl_host_function host;
+    void *environment;
+} wl_funcinst;
+#define WL_NO_CODE ((uint64_t)1 << 40)
+
+typedef struct wl_meminst {
+    uint8_t *data;
+    uint64_t committed; /* bytes that are there; the rest of `size` is zero and appears when touched */
+    uint64_t size;      /* bytes */
+    uint64_t max;       /* pages */
+    bool is64, mapped, has_max;
+    uint64_t reserved;  /* bytes of the mapping */
+    struct wl_meminst *next;
+} wl_meminst;
+
+typedef struct wl_tableinst {
+    wl_refval *elements;
+    uint64_t size, capacity, max;
+    wl_type type;
+    bool is64, has_max;
+    struct wl_tableinst *next;
+} wl_tableinst;
+
+typedef struct wl_globalinst {
+    uint64_t value[2];
+    wl_type type;
+    bool mutable_;
+} wl_globalinst;
+
+typedef struct wl_taginst {
+    const wl_deftype *type;
+} wl_taginst;
+
+typedef struct wl_eleminst {
+    wl_refval *elements; /* NULL where dropped or empty */
+    uint32_t n;
+    wl_type type;
+} wl_eleminst;
+
+typedef struct wl_externval {
+    uint32_t kind; /* wl_extern */
+    void *p;
+} wl_externval;
+
+struct wl_instance {
+    wl_meminst *memory0;
+    wl_store *store;
+    wl_module *module;
+    wl_funcinst **funcs;
+    wl_tableinst **tables;
+    wl_meminst **memories;
+    wl_globalinst **globals;
+    wl_taginst **tags;
+    wl_eleminst *elems;
+    bool *dropped; /* data segments */
+    wl_funcinst *own_funcs;
+    wl_globalinst *own_globals;
+    wl_instance *next;
+};
+
+typedef struct wl_foreign {
+    const wl_word *ip;
+    wl_instance *instance;
+} wl_foreign;
+
+typedef struct wl_profile {
+    uint8_t nan; /* 0 canonical, 1 x86, 2 arm64, 3 riscv64 */
+    uint8_t fmadd, fmin, fmax, idot, iq15mulr, trunc_s, trunc_u, swizzle, laneselect;
+} wl_profile;
+
+typedef struct wl_heap {
+    struct wl_block *blocks;
+    struct wl_block **table; /* hash of aligned addresses */
+    uint32_t table_size, n_blocks;
+    struct wl_class {
+        struct wl_block *block, *first;
+        uint32_t cursor;
+    } classes[24];
+    struct wl_large *large;
+    struct wl_large **large_sorted;
+    uint32_t n_large, large_capacity;
+    uint64_t live, allocated, threshold; /* bytes */
+    bool stress;                         /* collect at every allocation */
+    struct wl_mark_stack {
+        wl_refval *items;
+        size_t n, capacity;
+        bool overflow;
+    } marks;
+    uint64_t collections;
+} wl_heap;
+
+struct wl_store {
+    int64_t fuel;  /* of the current slice */
+    int64_t depth; /* activations left */
+    uint8_t *stack_end;
+    wl_instance *instance; /* whose code is running */
+    wl_profile profile;
+    uint8_t *stack, *top;  /* value stack; where a nested run begins */
+    wl_foreign *foreign;   /* returns into another instance */
+    uint32_t n_foreign, foreign_capacity;
+    uint32_t host_depth;
+    wl_refval exception;   /* of WL_THREW */
+    int64_t fuel_rest, fuel_start;
+    uint64_t deadline; /* ns of the monotonic clock, 0: none */
+    uint32_t active;
+    volatile int interrupt;
+    wl_heap heap;
+    wl_engine *engine;
+    wl_limits limits;
+    wl_instance *instances;
+    wl_meminst *memories;
+    wl_tableinst *tables;
+    uint64_t pages_left, elements_left;
+    struct wl_translator *translator;
+    struct wl_arena_chunk *arena;
+    /* what is running outside of frames, for the collector */
+    wl_refval *extra_roots;
+    uint32_t n_extra_roots;
+};

@@ -1,0 +1,150 @@
+/* Loading: the module's memory, and what is there while it is loaded. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "front.h"
+
+typedef struct wl_chunk {
+    struct wl_chunk *next;
+    char *at, *end;
+} wl_chunk;
+
+/* ---- The module's arena ----------------------------------------------------------------------------------------- */
+
+static size_t aligned(size_t size) { return (size + 7) & ~(size_t)7; }
+
+static wl_module *new_module(wl_engine *engine, const uint8_t *bytes, size_t size) {
+    size_t head = aligned(sizeof(wl_module)) + aligned(sizeof(wl_chunk)), copy = aligned(size);
+    size_t room = 128 + aligned(size / 4); /* most modules need no second chunk */
+    char *memory = malloc(head + copy + room);
+    if (!memory) return NULL;
+    wl_module *m = (wl_module *)(void *)memory;
+    memset(m, 0, sizeof *m);
+    wl_chunk *chunk = (wl_chunk *)(void *)(memory + aligned(sizeof(wl_module)));
+    *chunk = (wl_chunk){NULL, memory + head + copy, memory + head + copy + room};
+    if (size) memcpy(memory + head, bytes, size);
+    m->engine = engine;
+    m->bytes = (const uint8_t *)(memory + head);
+    m->size = (uint32_t)size;
+    m->start = WL_NONE;
+    m->chunks = chunk;
+    m->references = 1;
+    return m;
+}
+
+void *wl_module_alloc(wl_module *m, size_t size) {
+    wl_chunk *chunk = m->chunks;
+    if (size > SIZE_MAX / 2) return NULL;
+    size = aligned(size);
+    if (size > (size_t)(chunk->end - chunk->at)) {
+        size_t room = size < 992 ? 992 : size;
+        char *memory = malloc(aligned(sizeof(wl_chunk)) + room);
+        if (!memory) return NULL;
+        chunk = (wl_chunk *)(void *)memory;
+        chunk->next = m->chunks;
+        chunk->at = memory + aligned(sizeof(wl_chunk));
+        chunk->end = chunk->at + room;
+        m->chunks = chunk;
+    }
+    void *result = chunk->at;
+    chunk->at += size;
+    return result;
+}
+
+void wl_module_retain(wl_module *m) { __atomic_add_fetch(&m->references, 1, __ATOMIC_RELAXED); }
+
+void wl_module_release(wl_module *m) {
+    if (!m || __atomic_sub_fetch(&m->references, 1, __ATOMIC_ACQ_REL)) return;
+    wl_release_groups(m->engine, m->groups, m->n_groups);
+    for (wl_chunk *chunk = m->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        if (next) free(chunk); /* the first one lies inside the module */
+    }
+    free(m);
+}
+
+bool wl_allocate(wl_loader *l, void *array, size_t n, size_t size) {
+    void *memory = wl_module_alloc(l->m, n * size);
+    if (!memory) return wl_no_memory(l);
+    memset(memory, 0, n * size);
+    memcpy(array, &memory, sizeof memory);
+    return true;
+}
+
+bool wl_extend(wl_loader *l, void *array, size_t used, size_t more, size_t size) {
+    void *old, *memory = wl_module_alloc(l->m, (used + more) * size);
+    if (!memory) return wl_no_memory(l);
+    memcpy(&old, array, sizeof old);
+    if (used) memcpy(memory, old, used * size);
+    memset((char *)memory + used * size, 0, more * size);
+    memcpy(array, &memory, sizeof memory);
+    return true;
+}
+
+/* ---- Loading ----------------------------------------------------------------------------------------------------- */
+
+wl_limits wl_default_limits(void) {
+    return (wl_limits){
+        .features = WL_ALL_FEATURES,
+        .module_bytes = (uint64_t)1 << 28,
+        .validation_work = 20000000,
+        .fuel = INT64_MAX,
+        .call_depth = 10000,
+        .host_depth = 50,
+        .values = 10000000,
+        .locals = 50000,
+        .memory_pages = 32768,
+        .table_elements = 10000000,
+        .heap_bytes = (uint64_t)1 << 28,
+    };
+}
+
+/* What most modules need while they are loaded, without asking the heap for it. */
+typedef struct wl_room {
+    uint64_t stack[128], frames[160], scratch[64], runs[32], inits[1];
+} wl_room;
+
+#define BUFFER(array) ((wl_buffer){(array), sizeof(array), false})
+
+wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_limits *limits, wl_module **module,
+                 wl_error *error) {
+    wl_room room;
+    *module = NULL;
+    *error = (wl_error){.function = WL_NONE};
+    uint64_t largest = limits->module_bytes < (uint64_t)1 << 28 ? limits->module_bytes : (uint64_t)1 << 28;
+    if (size > largest) {
+        *error = (wl_error){WL_EXHAUSTED, WL_NONE, 0, "module size exhausted"};
+        return error->stage;
+    }
+    wl_module *m = new_module(engine, bytes, size);
+    if (!m) {
+        *error = (wl_error){WL_NO_MEMORY, WL_NONE, 0, "out of memory"};
+        return error->stage;
+    }
+    wl_loader l = {
+        .m = m,
+        .engine = engine,
+        .limits = limits,
+        .bytes = m->bytes,
+        .end = m->bytes + size,
+        .error = error,
+        .function = WL_NONE,
+        .rec_base = UINT32_MAX,
+        .stack = BUFFER(room.stack),
+        .frames = BUFFER(room.frames),
+        .scratch = BUFFER(room.scratch),
+        .runs = BUFFER(room.runs),
+        .inits = BUFFER(room.inits),
+    };
+    l.rejection.stage = WL_OK;
+    if (wl_decode(&l) && wl_rejected(&l)) *error = l.rejection;
+    wl_buffer *const buffers[] = {&l.stack, &l.frames, &l.scratch, &l.runs, &l.inits};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) wl_buffer_free(buffers[i]);
+    if (l.declared != l.few_declared) free(l.declared);
+    if (error->stage != WL_OK) {
+        wl_module_release(m);
+        m = NULL;
+    }
+    *module = m;
+    return error->stage;
+}
