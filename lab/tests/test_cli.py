@@ -228,4 +228,4 @@ sys.exit(cli.run(["fuzz", "--engines", "right,also", "--time", "60s", "--out", {
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
     assert json.loads(out)["cases"] > 0
-    assert "stopping after the cases in flight" in err
+    assert "stopping; Ctrl-C" in err

@@ -29,11 +29,15 @@ WINDOW = 16
 """Cases in flight on each engine."""
 
 COMMIT_SECONDS = 0.25
+GRACE = 15.0
+"""Seconds beyond the deadline in which divergences are still reduced."""
+
 RULES_EVERY = 8
 """Every so many cases the reference is asked which rules of the standard they used, which slows it down."""
 
-REDUCED_FIRST = 8
-"""Divergences with one key that are all reduced; of later ones that contain a known signature's opcodes, only some."""
+STALE = 3
+"""Reductions in a row that brought nothing new, after which divergences of that key which contain the opcodes of a
+known signature are counted under it; one in a while is still reduced."""
 
 SLOW = 3
 """How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
@@ -169,6 +173,10 @@ class Shard:
         yield self.take()
 
     def _run(self, indices: Iterator[int], stop: Callable[[], bool]) -> Iterator[Batch]:
+        def over() -> bool:
+            late = self.plan.deadline is not None and time.monotonic() > self.plan.deadline + GRACE
+            return late or stop()
+
         committed = time.monotonic()
         flying: deque[tuple[int, Case]] = deque()
         for index in indices:
@@ -177,12 +185,12 @@ class Shard:
                 engine.submit(case, observe="rules" if index % RULES_EVERY == 0 and tells_rules(engine) else "digest")
             flying.append((index, case))
             if len(flying) >= WINDOW:
-                self._settle(*flying.popleft(), stop)
+                self._settle(*flying.popleft(), over)
                 if (now := time.monotonic()) - committed >= COMMIT_SECONDS:
                     committed = now
                     yield self.take()
-        while flying:
-            self._settle(*flying.popleft(), stop)
+        while flying and not over():
+            self._settle(*flying.popleft(), over)
 
     def take(self) -> Batch:
         """What happened since the last time; the shard goes on with an empty batch."""
@@ -192,12 +200,18 @@ class Shard:
         return batch
 
     def _settle(self, index: int, case: Case, stop: Callable[[], bool]) -> None:
-        """Take the engines' answers to the oldest case in flight, and judge them."""
+        """Take the engines' answers to the oldest case in flight, and judge them.
+
+        A case whose divergence cannot be looked into any more is left for the next time.
+        """
         answers = {engine.name: engine.collect() for engine in self._engines}
-        self._count(index, case, answers)
         verdict = verdict_of(case, answers, self.plan.merged)
         if verdict.diverges:
-            verdict = self._hunter.examine(index, case, answers, self.batch, stop)
+            found = None if stop() else self._hunter.examine(index, case, answers, self.batch, stop)
+            if found is None:
+                return
+            verdict = found
+        self._count(index, case, answers)
         if verdict.kind == "inconclusive":
             reason = plain(verdict.reason, 80)
             self.batch.inconclusive[reason] += 1
@@ -257,22 +271,25 @@ class Hunter:
         self.plan = plan
         self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
         self._met: Counter[str] = Counter()
+        self._stale: Counter[str] = Counter()
 
     def examine(
         self, index: int, case: Case, answers: dict[str, Any], batch: Batch, stop: Callable[[], bool] = lambda: False
-    ) -> Verdict:
-        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end."""
+    ) -> Verdict | None:
+        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end, None if stopped."""
         rules = Rules(self.plan.merged, has_open_nans(case))
         found = Verdict("inconclusive", "not reproduced in fresh processes")
         for names in pairs(case, answers, rules):
             verdict = judge(case, {name: answers[name] for name in names}, rules)
             again = self._examine(index, case, names, verdict, batch, stop)
+            if again is None:
+                return None
             found = again if again.diverges else found
         return found
 
     def _examine(
         self, index: int, case: Case, names: tuple[str, ...], verdict: Verdict, batch: Batch, stop: Callable[[], bool]
-    ) -> Verdict:
+    ) -> Verdict | None:
         key = str(key_of(verdict))
         self._met[key] += 1
         if alike := self._alike(key, case):
@@ -289,6 +306,9 @@ class Hunter:
             budget = Budget(self.plan.reduce_seconds * slow, stop)
             fields, signature = shrink(case, again, engines, self.plan.merged, budget)
             known = self.plan.known.reason(signature, engines)
+        if stop():
+            return None
+        self._stale[key] = self._stale[key] + 1 if signature.id in self._signatures[key] else 0
         self._signatures[key][signature.id] = signature
         batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again
@@ -296,7 +316,7 @@ class Hunter:
     def _alike(self, key: str, case: Case) -> str:
         """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks."""
         met = self._met[key]
-        if met <= REDUCED_FIRST or met & (met - 1) == 0:
+        if self._stale[key] < STALE or met & (met - 1) == 0:
             return ""
         present = frozenset(opcodes(case))
         return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")

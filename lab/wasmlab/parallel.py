@@ -125,9 +125,6 @@ def _end(shards: list[Any]) -> None:
     for process in shards:
         process.join(max(0.0, deadline - time.monotonic()))
         if process.is_alive():
-            process.terminate()
-            process.join(1)
-        if process.is_alive():
             process.kill()
 
 
@@ -135,7 +132,8 @@ def _shard(plan: Plan, progress: Progress, counter: Any, ending: Any, results: A
     """What a process does: its part of the campaign, batches to the parent."""
     import os
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the parent says when to end
+        signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 
     def take() -> int:

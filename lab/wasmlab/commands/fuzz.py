@@ -107,20 +107,21 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second one interrupts."""
+    """An event that the first Ctrl-C (or SIGTERM) sets; the second one interrupts."""
     event = threading.Event()
 
     def handle(number: int, frame: Any) -> None:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()
-        click.echo("\nstopping after the cases in flight; Ctrl-C again to stop at once", err=True)
+        click.echo("\nstopping; Ctrl-C again to stop at once", err=True)
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield event
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _finish(folder: Path, as_json: bool, html: bool) -> None:
