@@ -112,7 +112,7 @@ class Target:
 
     def worker(self, loop: Loop | None = None) -> Worker:
         """A worker for it, not started yet."""
-        return Worker(self.argv, {**os.environ, **self.env}, self.limits, self.name, loop)
+        return Worker(self.argv, {**os.environ, "RUST_BACKTRACE": "0", **self.env}, self.limits, self.name, loop)
 
     def translate(self, outcome: Outcome) -> Outcome:
         """A worker's outcome in the standard's words: the engine's own words for traps become kinds of traps.tbl.
