@@ -274,5 +274,5 @@ def first_value(sides: Sequence[Outcome]) -> int | None:
 
 def describe(outcome: Outcome) -> str:
     """An outcome as the end of a sentence: "returned i32:2a", "trapped (unreachable)"."""
-    text = str(outcome) if outcome.kind != "returned" or outcome.values else "returned nothing"
+    text = " ".join(str(outcome).split()) if outcome.kind != "returned" or outcome.values else "returned nothing"
     return text if len(text) <= 200 else text[:199] + "…"

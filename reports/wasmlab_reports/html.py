@@ -218,7 +218,7 @@ def _rule(mnemonic: str, found: Divergence) -> Rule:
 def _rows(found: Divergence, names: Sequence[str]) -> Iterable[Row]:
     group_of = {name: number for number, group in enumerate(found.groups) for name in group}
     for at, step in enumerate(found.reduced.steps):
-        decisive = at == found.step
+        decisive = at == found.step or found.stage == "case"
         cells = []
         differ = _different(outcomes[at] for outcomes, _ in found.answers.values() if at < len(outcomes))
         for name in names:
@@ -247,7 +247,7 @@ def _cell(outcome: Outcome, group: int | None, differ: frozenset[int]) -> Cell:
     if len(shown) > FEW:
         shown = [(at, v) for at, v in shown if at in differ][:FEW]
     values = tuple((plain(v, 120), meaning(v), at in differ) for at, v in shown)
-    return Cell(outcome.kind, plain(outcome.detail, 600), values, group, len(outcome.values) - len(values))
+    return Cell(outcome.kind, plain(" ".join(outcome.detail.split()), 600), values, group, len(outcome.values) - len(values))
 
 
 def _step(step: Step) -> str:
