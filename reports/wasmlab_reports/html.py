@@ -247,7 +247,9 @@ def _cell(outcome: Outcome, group: int | None, differ: frozenset[int]) -> Cell:
     if len(shown) > FEW:
         shown = [(at, v) for at, v in shown if at in differ][:FEW]
     values = tuple((plain(v, 120), meaning(v), at in differ) for at, v in shown)
-    return Cell(outcome.kind, plain(" ".join(outcome.detail.split()), 600), values, group, len(outcome.values) - len(values))
+    return Cell(
+        outcome.kind, plain(" ".join(outcome.detail.split()), 600), values, group, len(outcome.values) - len(values)
+    )
 
 
 def _step(step: Step) -> str:
