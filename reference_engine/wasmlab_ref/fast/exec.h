@@ -243,7 +243,7 @@ typedef struct wl_profile {
     uint8_t fmadd, fmin, fmax, idot, iq15mulr, trunc_s, trunc_u, swizzle, laneselect;
 } wl_profile;
 
-typedef struct wl_heap {
+typedef struct wl_gcheap {
     struct wl_block *blocks;
     struct wl_block **table; /* hash of aligned addresses */
     uint32_t table_size, n_blocks;
@@ -262,7 +262,7 @@ typedef struct wl_heap {
         bool overflow;
     } marks;
     uint64_t collections;
-} wl_heap;
+} wl_gcheap;
 
 struct wl_store {
     int64_t fuel;  /* of the current slice */
@@ -279,7 +279,7 @@ struct wl_store {
     uint64_t deadline; /* ns of the monotonic clock, 0: none */
     uint32_t active;
     volatile int interrupt;
-    wl_heap heap;
+    wl_gcheap heap;
     wl_engine *engine;
     wl_limits limits;
     wl_instance *instances;
@@ -291,4 +291,49 @@ struct wl_store {
     /* what is running outside of frames, for the collector */
     wl_refval *extra_roots;
     uint32_t n_extra_roots;
+#ifdef WASMLAB_LOOP
+    struct {
+        const wl_word *ip;
+        uint8_t *fp, *mem;
+        uint64_t mem_len, acc;
+        double fd;
+        float fs;
+    } saved;
+#endif
 };
+
+/* ---- Between the files --------------------------------------------------------------------------------------- */
+
+int wl_execute(wl_store *, wl_funcinst *, const uint64_t *args, uint64_t *results); /* a wl_status */
+int wl_translate(wl_store *, wl_funcinst *);                                    /* WL_DONE or what ran out */
+int wl_constant(wl_instance *, const wl_expr *, uint64_t value[2], const uint8_t **end);
+bool wl_commit(wl_meminst *, uint64_t bytes); /* makes that many bytes be there; false: no memory */
+int64_t wl_memory_grow(wl_store *, wl_meminst *, uint64_t pages); /* old size in pages, or -1 */
+int64_t wl_table_grow(wl_store *, wl_tableinst *, uint64_t n, wl_refval init);
+int wl_memory_init(wl_instance *, wl_meminst *, uint32_t data, uint64_t to, uint64_t from, uint64_t n);
+int wl_table_init(wl_instance *, wl_tableinst *, uint32_t elem, uint64_t to, uint64_t from, uint64_t n);
+bool wl_charge(wl_store *, uint64_t bytes); /* fuel for what is done in bulk; false: none left */
+extern const wl_word wl_code_translate[], wl_code_exit[], wl_code_foreign_return[];
+
+/* What arithmetic on these operands gives where it gives a NaN. */
+float wl_nan32(const wl_store *, float a, float b);
+double wl_nan64(const wl_store *, double a, double b);
+
+/* ---- Forms of handlers ---------------------------------------------------------------------------------------- */
+
+/* Operands: A the accumulator, S a slot, K a constant in the instruction.  Every result goes to its accumulator;
+ * the D form stores it to slot `a` as well and is the handler after the plain one in each table. */
+enum { WL_SS, WL_SK, WL_AS, WL_SA, WL_AK, WL_BINARY_FORMS };
+
+extern const wl_handler wl_binary[256][2 * WL_BINARY_FORMS]; /* i32 and i64, by opcode */
+extern const wl_handler wl_float_binary[76][2 * WL_BINARY_FORMS]; /* f32 and f64, from WL_OP_F32_EQ on */
+extern const wl_handler wl_unary[WL_OP_FD][4];               /* S, S to D, A, A to D */
+extern const wl_handler wl_branches[256][2 * WL_BINARY_FORMS];  /* compare and branch: if true, if false */
+extern const wl_handler wl_float_branches[12][2 * WL_BINARY_FORMS];
+extern const wl_handler wl_loads[64][4];   /* 32-bit memory 0: S, S to D, A, A to D */
+extern const wl_handler wl_loads_any[64];  /* any memory, to a slot */
+extern const wl_handler wl_stores[64][5];  /* 32-bit memory 0: address and value SS, SA, AS, SK, AK */
+extern const wl_handler wl_stores_any[64];
+extern const wl_handler wl_vector[WL_OP_FD_SIZE];     /* operands in slots, to a slot */
+
+#endif
