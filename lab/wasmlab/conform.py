@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from wasmlab_adapters.engine import Engine
-from wasmlab_adapters.registry import resolve
 from wasmlab_adapters.session import Session
 from wasmlab_ref import script as s
 from wasmlab_ref.case import Outcome
@@ -23,6 +22,7 @@ from wasmlab_ref.expect import argument, returned, trapped
 from wasmlab_ref.outcome import Malformed, Rejected
 
 from .errors import UsageError
+from .opening import open_engine
 
 PASSED, FAILED, UNSUPPORTED, NOT_APPLICABLE = "passed", "failed", "unsupported", "not_applicable"
 
@@ -169,10 +169,7 @@ class _Runner:
         return data
 
     def _instantiate(self, command: s.Module | s.ModuleInstance) -> Outcome:
-        if isinstance(command, s.Module):
-            data = self._define(command)
-        else:
-            data = self.modules[command.module]
+        data = self._define(command) if isinstance(command, s.Module) else self.modules[command.module]
         self.count += 1
         name = f"m{self.count}"
         return self._came(command.id, name, self.session.instantiate(name, data), command.line)
@@ -258,7 +255,7 @@ _engines: dict[str, Engine] = {}
 def _run_one(script: Script, names: Sequence[str]) -> tuple[Script, dict[str, Tally]]:
     for name in names:
         if name not in _engines:
-            _engines[name] = Engine(resolve(name))
+            _engines[name] = open_engine(name)
     return script, {name: run_script(script, _engines[name]) for name in names}
 
 

@@ -14,12 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from wasmlab_adapters.engine import Engine
-from wasmlab_adapters.registry import resolve
-
 from .. import conform as c
 from .. import suites
-from ..errors import UsageError
+from ..foreign import plain
+from ..opening import names_of, opened
 
 SHOWN = 40
 """Failures listed for each engine; `--json` has them all."""
@@ -40,12 +38,9 @@ def conform(engines: str, more: tuple[str, ...], suite: str, pattern: str | None
     \b
     Example: wasmlab conform --engines ref/py,wasmtime --suite core -j 2
     """
-    names = [n for n in (*engines.split(","), *more) if n]
-    if not names:
-        raise UsageError("no engines", hint="wasmlab conform --engines ref/py")
-    for name in names:
-        with Engine(resolve(name)):
-            pass
+    names = names_of(engines, more)
+    with opened(names):
+        pass  # an engine that is not there is said before anything else
     scripts = c.collect(suites.find(suite), pattern)
     started = time.monotonic()
     results = _run(scripts, names, jobs)
@@ -57,7 +52,7 @@ def conform(engines: str, more: tuple[str, ...], suite: str, pattern: str | None
     sys.exit(1 if failed else 0)
 
 
-def _run(scripts: list[c.Script], names: list[str], jobs: int) -> dict[str, dict[str, c.Tally]]:
+def _run(scripts: list[c.Script], names: tuple[str, ...], jobs: int) -> dict[str, dict[str, c.Tally]]:
     groups = sorted({s.group for s in scripts})
     results = {name: {group: c.Tally() for group in groups} for name in names}
     columns = [
@@ -95,7 +90,8 @@ def _print(suite: str, results: dict[str, dict[str, c.Tally]], files: int, secon
         if failures:
             console.print(Text(f"\n{name}: {len(failures)} failed", style="bold"))
         for f in failures[:SHOWN]:
-            console.print(Text(f"  {f.file}:{f.line}: {f.command}: expected {f.expected}, got {f.got}"), soft_wrap=True)
+            line = f"  {f.file}:{f.line}: {f.command}: expected {f.expected}, got {f.got}"
+            console.print(Text(plain(line)), soft_wrap=True)
         if len(failures) > SHOWN:
             console.print(f"  … and {len(failures) - SHOWN} more: --json lists all")
     console.print(Text(f"\n{files} files in {seconds:.0f} s", style="dim"))

@@ -1,0 +1,174 @@
+"""Conformance: what a script's commands come to on an engine, and what is said of those that fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wasmlab import cli, conform
+from wasmlab.errors import UsageError
+from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.registry import resolve
+
+BRIDGED = (
+    f"cmd:env PYTHONPATH={shlex.quote(os.pathsep.join(sys.path))} {shlex.quote(sys.executable)}"
+    " -m wasmlab_adapters.workers.ref_py --bridge"
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    with Engine(resolve("ref/py")) as started:
+        yield started
+
+
+def tally(text: str, engine: Engine, folder: Path, group: str = "") -> conform.Tally:
+    path = folder / "case.wast"
+    path.write_text(text)
+    return conform.run_script(conform.Script(path, "case.wast", group), engine)
+
+
+GOOD = r"""
+(module $m (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "nan") (result f32) (f32.const nan)) (global (export "g") i32 (i32.const 7))
+  (func (export "div") (param i32) (result i32) (i32.div_s (i32.const 1) (local.get 0)))
+  (func $deep (export "deep") (call $deep)) (tag $t) (func (export "throw") (throw $t))
+  (func (export "x") (param externref) (result externref) (local.get 0)))
+(assert_return (invoke "add" (i32.const 1) (i32.const -2)) (i32.const -1))
+(assert_return (invoke $m "nan") (f32.const nan:canonical))
+(assert_return (invoke "x" (ref.extern 3)) (ref.extern 3))
+(assert_return (get "g") (i32.const 7))
+(assert_trap (invoke "div" (i32.const 0)) "integer divide by zero")
+(assert_exhaustion (invoke "deep") "call stack exhausted")
+(assert_exception (invoke "throw"))
+(assert_malformed (module binary "\00asn") "magic header not detected")
+(assert_malformed (module quote "(func (result i32) i33.const 1)") "unknown operator")
+(assert_invalid (module (func (result i32))) "type mismatch")
+(register "M" $m)
+(module (import "M" "g" (global i32)))
+(assert_unlinkable (module (import "M" "none" (func))) "unknown import")
+(module definition $d (memory 1))
+(module instance $i $d)
+(assert_trap (module (func $f unreachable) (start $f)) "unreachable")
+"""
+
+
+def test_everything_that_holds_passes(engine: Engine, tmp_path: Path) -> None:
+    found = tally(GOOD, engine, tmp_path)
+    assert (found.passed, found.failures) == (found.total, [])
+    assert (found.total, found.assertions) == (17, 12)
+
+
+def test_a_bridged_engine_without_a_text_parser(tmp_path: Path) -> None:
+    with Engine(resolve(BRIDGED)) as bridged:
+        assert not bridged.text
+        found = tally(GOOD, bridged, tmp_path)
+    assert (found.passed, found.not_applicable, found.failures) == (16, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        ('(assert_return (invoke "f") (i32.const 2))', "returned i32:1"),
+        ('(assert_return (invoke "f"))', "returned i32:1"),
+        ('(assert_return (invoke "f") (i64.const 1))', "returned i32:1"),
+        ('(assert_return (invoke "n") (f32.const nan:canonical))', "returned f32:7fa00000"),
+        ('(assert_return (invoke "z") (f32.const 0))', "returned f32:80000000"),
+        ('(assert_return (invoke "t") (i32.const 1))', "trapped (unreachable)"),
+        ('(assert_return (invoke "r") (ref.extern 1))', "returned ref.null"),
+        ('(assert_trap (invoke "f") "unreachable")', "returned i32:1"),
+        ('(assert_trap (invoke "t") "integer overflow")', "trapped (unreachable)"),
+        ('(assert_exhaustion (invoke "f") "call stack exhausted")', "returned i32:1"),
+        ('(assert_exception (invoke "t"))', "trapped (unreachable)"),
+        ('(assert_invalid (module) "type mismatch")', "returned"),
+        ('(assert_malformed (module binary "\\00asm" "\\01\\00\\00\\00") "x")', "returned"),
+        ('(assert_malformed (module quote "(func)") "x")', "returned"),
+        ('(assert_unlinkable (module) "unknown import")', "returned"),
+        ('(module (import "no" "thing" (func)))', "unlinkable"),
+        ('(invoke "t")', "trapped (unreachable)"),
+        ('(get "none")', "no exported"),
+        ('(register "x" $nobody)', "no instance"),
+        ("(module (func (result i32)))", "invalid"),
+        ("(module (func i33.nop))", "lab fault: 7:15: unknown operator"),
+        ('(module $b (func unreachable) (start 0)) (assert_return (invoke $b "f"))', "no instance"),
+    ],
+)
+def test_everything_that_does_not_hold_fails_with_its_line(
+    wrong: str, got: str, engine: Engine, tmp_path: Path
+) -> None:
+    script = f"""(module
+      (func (export "f") (result i32) (i32.const 1)) (func (export "t") unreachable)
+      (func (export "n") (result f32) (f32.const nan:0x200000))
+      (func (export "z") (result f32) (f32.const -0))
+      (func (export "r") (result externref) (ref.null extern)))
+    (assert_return (invoke "f") (i32.const 1))
+{wrong}
+"""
+    found = tally(script, engine, tmp_path)
+    if got == "no exported":
+        assert found.passed + found.unsupported == found.total - len(found.failures)
+        return
+    assert found.failures
+    failure = found.failures[-1]
+    assert (failure.file, failure.line) == ("case.wast", 7)
+    assert got in failure.got
+    assert f"({failure.command}" in wrong
+
+
+def test_a_script_that_is_none(engine: Engine, tmp_path: Path) -> None:
+    found = tally("(module (func)\n(assert_return", engine, tmp_path)
+    assert (found.total, found.failed) == (1, 1)
+    assert "lab fault" in found.failures[0].got
+    assert tally("(modul", engine, tmp_path, "proposals/x").unsupported == 1
+
+
+def test_what_is_collected(tmp_path: Path) -> None:
+    for name in ("b.wast", "a.wast", "custom/c.wast", "legacy/d.wast", "proposals/threads/e.wast", "note.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    found = conform.collect(tmp_path)
+    assert [s.name for s in found] == ["a.wast", "b.wast", "custom/c.wast", "proposals/threads/e.wast"]
+    assert [s.apart for s in found] == [False, False, False, True]
+    assert [s.name for s in conform.collect(tmp_path, "?.wast")] == ["a.wast", "b.wast"]
+    assert [s.name for s in conform.collect(tmp_path / "a.wast")] == ["a.wast"]
+    with pytest.raises(UsageError, match="no scripts"):
+        conform.collect(tmp_path, "zzz*")
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "proposals" / "new").mkdir(parents=True)
+    (tmp_path / "good.wast").write_text("(module)")
+    (tmp_path / "proposals" / "new" / "later.wast").write_text("(module (func new.instruction))")
+    assert cli.run(["conform", "--engines", "ref/py", "--suite", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["engines"]["ref/py"]
+    assert {k: found[k] for k in ("passed", "failed", "unsupported", "not_applicable", "total", "failures")} == {
+        "passed": 1, "failed": 0, "unsupported": 0, "not_applicable": 0, "total": 1, "failures": [],
+    }  # fmt: skip
+    assert found["groups"]["proposals/new"]["unsupported"] == 1
+    (tmp_path / "bad.wast").write_text('(module)\n\n(assert_invalid (module) "no\\1b[31m")')
+    assert cli.run(["conform", "--engines", "ref/py", "--suite", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "bad.wast:3: assert_invalid: expected invalid: no" in out
+    assert "\x1b[31m" not in out
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "line"),
+    [
+        (["--engines", "ref/py", "--suite", "nowhere"], 2, "no suite or path 'nowhere'"),
+        (["--engines", "wastime", "--suite", "."], 2, "wasmtime"),
+        (["--engines", "", "--suite", "."], 2, "engine"),
+        (["--engines", "ref/py", "--suite", ".", "--filter", "zzz"], 2, "no scripts"),
+    ],
+)
+def test_wrong_usage_is_one_line(args: list[str], status: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["conform", *args]) == status
+    err = capsys.readouterr().err
+    assert line in err
+    assert "Traceback" not in err
