@@ -31,6 +31,6 @@ mutants:  ## plant bugs into ref/py and count how many a campaign finds
 	./dev python lab/tests/mutants.py
 
 clean:  ## remove the environment and caches of tools
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist wasmlab-out
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build dist wasmlab-runs
 
 .PHONY: help check test fix bless spec fuzz mutants clean

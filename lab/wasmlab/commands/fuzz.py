@@ -23,7 +23,7 @@ from ..findings import write_findings
 from ..known import known_divergences
 from ..model import Campaign, Run
 from ..opening import common_features, engine_errors, merged_stages, names_of, open_engine, opened
-from ..parallel import hunt
+from ..parallel import Totals, hunt
 from ..store import Store, load
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -50,11 +50,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option("--seed", type=click.IntRange(min=0), help="Default: a random one, which is printed.")
 @click.option("-j", "jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the campaign; an existing one is resumed.")
+@click.option("--first", is_flag=True, help="Stop at the first divergence.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--no-html", is_flag=True, help="No HTML report.")
 def fuzz(
     engines: str, more: tuple[str, ...], features: str | None, examples: int | None, duration: float | None,
-    seed: int | None, jobs: int, out: Path | None, as_json: bool, no_html: bool,
+    seed: int | None, jobs: int, out: Path | None, first: bool, as_json: bool, no_html: bool,
 ) -> None:  # fmt: skip
     """Generate cases, run them on every engine, and report where they differ.
 
@@ -74,7 +75,7 @@ def fuzz(
     seed = _seed(folder) if seed is None else seed
     campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator_digest())
     plan = Plan(names, common, seed, open_engine, generate, examples, merged=merged, known=known_divergences())
-    interrupted = _campaign(plan, folder, campaign, jobs, duration)
+    interrupted = _campaign(plan, folder, campaign, jobs, duration, first)
     _finish(folder, as_json, not no_html)
     found = any(not divergence.known for divergence in load(folder).divergences)
     sys.exit(130 if interrupted else 1 if found else 0)
@@ -88,7 +89,7 @@ def _seed(folder: Path) -> int:
         return secrets.randbits(32)
 
 
-def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None) -> bool:
+def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None, first: bool) -> bool:
     """Run it, with a display; was it interrupted?"""
     from dataclasses import replace
 
@@ -98,8 +99,15 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
             display.note(f"{engines}; seed {plan.seed}; {folder}")
             if duration is not None:
                 plan = replace(plan, deadline=time.monotonic() + duration)
+            enough = threading.Event()
+
+            def show(totals: Totals) -> None:
+                display.show(totals)
+                if first and totals.signatures:
+                    enough.set()
+
             try:
-                hunt(plan, store, jobs, stop.is_set, display.show)
+                hunt(plan, store, jobs, lambda: stop.is_set() or enough.is_set(), show)
             except KeyboardInterrupt:
                 return True
         return stop.is_set()
