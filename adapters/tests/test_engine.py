@@ -179,6 +179,7 @@ def test_many_cases_in_order_and_rules(engines):
             engine.collect()
     result = native.run(cases[0], observe="rules")
     assert "Func_ok" in result.rules
+    assert result.executed == ("i32.const",)
     assert result.instructions
     full = native.run(Case((WIDE,), (Instantiate("a", 0), Read("a", "m"))), observe="full")
     assert full.outcomes[1] == Outcome("returned", ("i64:10000", "bytes:" + "00" * 65536))

@@ -30,13 +30,14 @@ class CaseResult:
     """What an engine did with a case.
 
     `outcomes` are one for each step; where the engine crashed, hung or talked nonsense, all of them say so.  `trace`
-    are the calls of `lab.log`.  `rules` and `instructions` (executed) are there when they were asked for and the
-    engine can tell.  `seconds` from when the engine was free for it to its answer, as far as the lab was listening.
+    are the calls of `lab.log`.  `rules`, `executed` (the mnemonics of instructions) and `instructions` (how many ran)
+    are there when they were asked for and the engine can tell.  `seconds` from when the engine was free for it to its answer, as far as the lab was listening.
     """
 
     outcomes: tuple[Outcome, ...]
     trace: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+    executed: tuple[str, ...] = ()
     instructions: int | None = None
     seconds: float = 0.0
 
@@ -134,6 +135,7 @@ class Engine:
             tuple(read(outcomes) for read in plan.readers),
             texts(answer.get("trace")),
             texts(answer.get("rules")),
+            texts(answer.get("executed")),
             answer["instructions"] if isinstance(answer.get("instructions"), int) else None,
             seconds,
         )

@@ -43,7 +43,8 @@ SLOW = 3
 """How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
 
 OPCODES_EVERY = 32
-"""Every so many cases the instructions in them are counted, which takes decoding them."""
+"""Every so many cases the instructions in them are counted, which takes decoding them, where no engine tells which it
+executed."""
 
 ABSENT = "no instance"
 """How answers begin that are about an instance which did not come to life."""
@@ -235,9 +236,9 @@ class Shard:
         for name, answer in answers.items():
             for kind in {o.kind for o in answer.outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}:
                 counters[f"{name}: {kind}"] += 1
-            if rules := getattr(answer, "rules", ()):
-                self.batch.rules.update(set(rules))
-        if index % OPCODES_EVERY == 0:
+            self.batch.rules.update(set(getattr(answer, "rules", ())))
+            self.batch.instructions.update(set(getattr(answer, "executed", ())))
+        if index % OPCODES_EVERY == 0 and not any(map(tells_rules, self._engines)):
             self.batch.instructions.update(set(opcodes(case)))
 
 

@@ -102,7 +102,7 @@ class Invoke:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Observe an exported global (its value), memory (size in pages, digest) or table (size, shapes)."""
+    """Observe an exported global (its value), memory (size in bytes, digest) or table (size, shapes)."""
 
     name: str
     export: str

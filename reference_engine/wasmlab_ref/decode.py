@@ -410,7 +410,7 @@ class _ModuleDecoder:
             case 10:
                 self.parts["funcs"] = self._code(r)
                 return bool(self.parts["funcs"])
-        part, item = _LISTS[section]
+        part, item = LIST_SECTIONS[section]
         self.parts[part] = items = tuple(r.list(item))
         return bool(items)
 
@@ -516,7 +516,7 @@ def _data(r: Reader) -> Data:
     return Data(r.bytes(size), mode)
 
 
-_LISTS: dict[int, tuple[str, Callable[[Reader], Any]]] = {
+LIST_SECTIONS: dict[int, tuple[str, Callable[[Reader], Any]]] = {
     1: ("types", rec_type),
     2: ("imports", _import),
     4: ("tables", _table),
@@ -529,4 +529,4 @@ _LISTS: dict[int, tuple[str, Callable[[Reader], Any]]] = {
 }
 """Sections that are plain lists: the field of `Module`, and how an item is read."""
 
-__all__ = ["Malformed", "decode", "expression", "instruction", "merge_runs"]
+__all__ = ["LIST_SECTIONS", "MAGIC", "VERSION", "Malformed", "decode", "expression", "instruction", "merge_runs"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from .decode import _LISTS, MAGIC, VERSION
+from .decode import LIST_SECTIONS, MAGIC, VERSION
 from .outcome import Malformed
 from .reader import Reader
 from .syntax import Import
@@ -29,7 +29,7 @@ from .types import (
     ValType,
 )
 
-_PARTS = {1: "types", 2: "imports", 4: "tables", 5: "memories", 13: "tags", 6: "globals", 7: "exports"}
+_PARTS = {section: LIST_SECTIONS[section][0] for section in (1, 2, 4, 5, 13, 6, 7)}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def interface(data: bytes) -> Interface:
         body = Reader(data, r.pos, r.pos + size)
         r.pos += size
         if section in _PARTS:
-            parts[_PARTS[section]] = body.list(_LISTS[section][1])
+            parts[_PARTS[section]] = body.list(LIST_SECTIONS[section][1])
         elif section == 3:
             funcs = body.list(Reader.u32)
     return _resolve(parts, funcs)

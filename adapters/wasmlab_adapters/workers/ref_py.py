@@ -25,6 +25,7 @@ from wasmlab_ref.decode import decode
 from wasmlab_ref.engine import Store, argument, shape, written
 from wasmlab_ref.events import Listener
 from wasmlab_ref.features import WASM_3
+from wasmlab_ref.handlers import Stack
 from wasmlab_ref.limits import Limits
 from wasmlab_ref.outcome import Exhausted, Rejected, Thrown, Trap, Unlinkable
 from wasmlab_ref.profile import Profile
@@ -42,6 +43,7 @@ from wasmlab_ref.store import (
     Value,
     func_type,
 )
+from wasmlab_ref.syntax import Instr
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import SHORTHANDS, FuncType
 from wasmlab_ref.validate import validate
@@ -75,22 +77,26 @@ def digest(data: Any) -> str:
 # Stores
 
 
-class Rules(Listener):
-    """Collects the rules of the standard that were used."""
+class Used(Listener):
+    """Collects the rules of the standard that were used, and the instructions that were executed."""
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.rules: set[str] = set()
+        self.executed: set[str] = set()
+
+    def instruction(self, func: FuncInst | None, position: int, instr: Instr, stack: Stack, locals: Stack) -> None:
+        self.executed.add(instr.op.mnemonic)
 
     def rule(self, name: str) -> None:
-        self.names.add(name)
+        self.rules.add(name)
 
 
 class Session:
     """A store with its instances by name, and what is registered for imports."""
 
-    def __init__(self, profile: Profile, limits: Limits, rules: Rules | None, bridge: bool) -> None:
-        self.store = Store(profile, limits, rules)
-        self.rules, self.bridge = rules, bridge
+    def __init__(self, profile: Profile, limits: Limits, used: Used | None, bridge: bool) -> None:
+        self.store = Store(profile, limits, used)
+        self.used, self.bridge = used, bridge
         self.instances: dict[str, Instance] = {}
         self.registered: dict[str, dict[str, Extern]] = {} if bridge else {"spectest": spectest(self.store)}
         self.trace: list[str] = []
@@ -135,7 +141,7 @@ class Session:
     def do_instantiate(self, step: dict[str, Any]) -> list[str]:
         of = self.instance(step["of"]).exports if "of" in step else {}
         module = decode(base64.b64decode(step["module"]))
-        valid = validate(module, self.rules.rule if self.rules else None)
+        valid = validate(module, self.used.rule if self.used else None)
         imports = []
         for source, name in step["imports"]:
             exports = of if source is None else self.lab if source == "lab" else self.registered.get(source, {})
@@ -275,8 +281,8 @@ class Worker:
         name = request.get("session")
         session = self.sessions.pop(name, None) if name is not None else None
         if session is None:
-            rules = Rules() if request.get("observe") == "rules" else None
-            session = Session(self.profile, self.limits, rules, self.bridge)
+            used = Used() if request.get("observe") == "rules" else None
+            session = Session(self.profile, self.limits, used, self.bridge)
         session.store.limits = dataclasses.replace(session.store.limits, fuel=request.get("fuel"))
         session.trace = []
         before = session.store.instructions
@@ -285,8 +291,9 @@ class Worker:
             self.sessions[name] = session
         if session.trace:
             answer["trace"] = session.trace
-        if request.get("observe") == "rules" and session.rules:
-            answer |= {"rules": sorted(session.rules.names), "instructions": session.store.instructions - before}
+        if request.get("observe") == "rules" and (used := session.used):
+            answer |= {"rules": sorted(used.rules), "executed": sorted(used.executed)}
+            answer["instructions"] = session.store.instructions - before
         return answer
 
 
