@@ -1,4 +1,4 @@
-"""Fixtures: the official suites (WASMLAB_SUITES, or `shared/suites` beside the checkout), and a measure of work."""
+"""Fixtures: the official suite (WASMLAB_SUITES, or `shared/suites` beside the checkout), work counted, a store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
+from wasmlab_ref.decode import decode
+from wasmlab_ref.engine import Store
+from wasmlab_ref.outcome import Invalid, Malformed, Trap
+from wasmlab_ref.store import Extern, FuncInst, Instance
+from wasmlab_ref.text import parse_module
+from wasmlab_ref.types import FuncType, ValType
+from wasmlab_ref.validate import validate
 
 
 def suites_folder() -> Path | None:
@@ -76,3 +84,70 @@ def linear() -> Callable[[Callable[[int], Callable[[], object]], int], None]:
         assert large <= GROWTH * small, f"{small} steps for {size}, {large} for {2 * size}"
 
     return check
+
+
+class World:
+    """A store, and what modules in it can import: instances by the name that they were loaded under."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.registered: dict[str, dict[str, Extern]] = {"host": {}}
+
+    def host(self, name: str, params: tuple[ValType, ...], results: tuple[ValType, ...], code: Any) -> None:
+        """Offer a host function as ("host", name)."""
+        self.registered["host"][name] = self.store.host_function(FuncType(params, results), code)
+
+    def load(self, module: str | bytes, name: str = "") -> Instance:
+        valid = validate(decode(module) if isinstance(module, bytes) else parse_module(module))
+        imports = [self.registered[i.module][i.name] for i in valid.module.imports]
+        instance = self.store.instantiate(valid, imports)
+        if name:
+            self.registered[name] = instance.exports
+        return instance
+
+    def call(self, instance: Instance, export: str, *args: Any) -> list[Any]:
+        func = instance.exports[export]
+        assert isinstance(func, FuncInst)
+        return self.store.invoke(func, args)
+
+    def trap(self, instance: Instance, export: str, *args: Any) -> str:
+        with pytest.raises(Trap) as caught:
+            self.call(instance, export, *args)
+        return caught.value.kind
+
+    def run(self, module: str, export: str, *args: Any) -> list[Any]:
+        return self.call(self.load(module), export, *args)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="session")
+def new_world() -> type[World]:
+    return World
+
+
+@pytest.fixture
+def invalid() -> Callable[[str], str]:
+    """The message with which validation refuses a text."""
+
+    def message(text: str) -> str:
+        with pytest.raises(Invalid) as caught:
+            validate(parse_module(text))
+        return caught.value.message
+
+    return message
+
+
+@pytest.fixture
+def malformed() -> Callable[[bytes], tuple[str, int | None]]:
+    """The message and the offset with which decoding refuses a binary."""
+
+    def message(data: bytes) -> tuple[str, int | None]:
+        with pytest.raises(Malformed) as caught:
+            decode(data)
+        return caught.value.message, caught.value.offset
+
+    return message
