@@ -137,6 +137,9 @@ def test_what_is_collected(tmp_path: Path) -> None:
     assert [s.apart for s in found] == [False, False, False, True]
     assert [s.name for s in conform.collect(tmp_path, "?.wast")] == ["a.wast", "b.wast"]
     assert [s.name for s in conform.collect(tmp_path / "a.wast")] == ["a.wast"]
+    (tmp_path / "a.wast").write_bytes(b"\x00garbage\xff")
+    with pytest.raises(UsageError, match="a.wast:1:"):
+        conform.collect(tmp_path / "a.wast")
     with pytest.raises(UsageError, match="no scripts"):
         conform.collect(tmp_path, "zzz*")
 

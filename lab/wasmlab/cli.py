@@ -79,9 +79,11 @@ def run(args: list[str] | None = None) -> int:
         return error.code if isinstance(error.code, int) else 2 if error.code else 0
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "wasmlab"
+        return _fail(error.format_message(), f"{path} --help")
     except click.ClickException as error:
-        error.show()
-        return 2
+        return _fail(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", status=130)
     except BrokenPipeError:

@@ -74,6 +74,10 @@ class Script:
 def collect(suite: Path, pattern: str | None = None) -> list[Script]:
     """The scripts of a suite (a folder, or one file), without the superseded ones under legacy/."""
     if suite.is_file():
+        try:
+            s.parse_script(suite.read_bytes())
+        except Malformed as error:
+            raise UsageError(f"{suite}:{error}", hint="a script (.wast) is expected") from None
         return [Script(suite, suite.name, "")]
     found = []
     for path in sorted(suite.rglob("*.wast")):
