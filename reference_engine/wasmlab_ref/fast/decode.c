@@ -517,7 +517,8 @@ static bool get_data(wl_reader *r, wl_data *d) {
             wl_invalid(l, at, "unknown memory %u", (unsigned)d->memory);
         WL_TRY(get_const(r, address_type(is64), &d->offset));
     }
-    WL_TRY(wl_get_count(r, &size));
+    WL_TRY(wl_get_u32(r, &size));
+    if (size > (size_t)(r->end - r->p)) return wl_malformed(l, r->p, "length out of bounds");
     d->bytes = (wl_slice){(uint32_t)(r->p - l->bytes), size};
     r->p += size;
     return true;

@@ -53,6 +53,7 @@ typedef struct wl_loader {
     bool has_data_count;
     uint32_t data_count;
     bool uses_data;              /* some body mentions a data segment */
+    bool mentions_v128;          /* some type does */
     uint32_t n_codes;
     uint64_t work;
     uint8_t *declared; /* a bit for each function that ref.func may name; NULL as long as there is none */

@@ -234,8 +234,7 @@ typedef struct wl_body {
     uint32_t n_locals;   /* parameters and declared ones */
     uint32_t max_height; /* operands at once, a v128 counting one */
     uint32_t max_depth;  /* control frames at once, the body's own included */
-    uint16_t n_runs;     /* saturates at 65535 */
-    bool uses_v128;      /* in parameters, locals, operands or instructions */
+    bool uses_v128;      /* perhaps: in its instructions, or anywhere in the module's types */
     bool has_handlers;   /* a try_table */
 } wl_body;
 

@@ -220,7 +220,10 @@ bool wl_get_type(wl_reader *r, wl_type *t) {
     uint32_t byte = *r->p;
     if (WL_LIKELY(byte >= 0x7B && byte <= 0x7F)) {
         *t = WL_I32 + 0x7F - byte; /* i32 7F, i64 7E, f32 7D, f64 7C, v128 7B */
-        if (byte == 0x7B) wl_need_feature(r->l, r->p, WL_FEATURE_SIMD);
+        if (byte == 0x7B) {
+            r->l->mentions_v128 = true;
+            wl_need_feature(r->l, r->p, WL_FEATURE_SIMD);
+        }
         r->p++;
         return true;
     }

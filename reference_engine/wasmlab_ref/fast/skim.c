@@ -48,6 +48,12 @@ static bool skim_cast(wl_reader *r) {
     return skim_index(r) && wl_get_heap(r, &heap) && wl_get_heap(r, &heap);
 }
 
+/* Bodies that do so need a data count section. */
+static bool mention_data(wl_reader *r) {
+    if (r->l->function != WL_NONE) r->l->uses_data = true;
+    return true;
+}
+
 static bool skim_immediates(wl_reader *r, uint32_t op) {
     uint32_t n, heap;
     int64_t number;
@@ -76,9 +82,9 @@ static bool skim_immediates(wl_reader *r, uint32_t op) {
     case WL_IMM_V128: return wl_get_bytes(r, 16);
     case WL_IMM_HEAP: return wl_get_heap(r, &heap);
     case WL_IMM_CAST: return skim_cast(r);
-    case WL_IMM_DATA: r->l->uses_data = true; return skim_index(r);
+    case WL_IMM_DATA: return mention_data(r) && skim_index(r);
     case WL_IMM_DATA_MEMORY:
-    case WL_IMM_TYPE_DATA: r->l->uses_data = true; return skim_index(r) && skim_index(r);
+    case WL_IMM_TYPE_DATA: return mention_data(r) && skim_index(r) && skim_index(r);
     case WL_IMM_TYPE_TABLE:
     case WL_IMM_MEMORY_MEMORY:
     case WL_IMM_ELEM_TABLE:
