@@ -285,7 +285,8 @@ def test_branches_to_the_function_return(world: Any) -> None:
              (block (loop (br_if 2 (i32.const 8) (i64.const 9) (local.get 0)) (drop) (drop)))
              (i64.extend_i32_u))
            (func (export "table") (param i32) (result i32)
-             (f64.const 0) (block (result i32) (br_table 1 0 (i32.const 4) (local.get 0))) (drop) (return (i32.const 5)))"""
+             (f64.const 0) (block (result i32) (br_table 1 0 (i32.const 4) (local.get 0))) (drop)
+             (return (i32.const 5)))"""
     )
     assert world.call(instance, "br", 1) == [8, 9]
     assert world.call(instance, "br", 0) == [1, 2]

@@ -128,10 +128,12 @@ def test_bottom_types_are_run_too(world: Any) -> None:
     """Code after an unconditional branch has operands of no type: it is valid, translated, and never reached."""
     instance = world.load(
         """(func (export "br_table") (result i32)
-             (block $a (result i32) (block $b (result i32) (br $a (i32.const 1)) (br_table $a $b $a)) (drop) unreachable))
+             (block $a (result i32)
+               (block $b (result i32) (br $a (i32.const 1)) (br_table $a $b $a)) (drop) unreachable))
            (func (export "br_on") (result i32)
              (block $l (result (ref any)) (br_if $l (ref.i31 (i32.const 5)) (i32.const 1)) (return (i32.const 2))
-               (ref.as_non_null) (drop) (br_on_cast $l anyref (ref i31)) (br_on_cast_fail $l anyref nullref) unreachable)
+               (ref.as_non_null) (drop) (br_on_cast $l anyref (ref i31))
+               (br_on_cast_fail $l anyref nullref) unreachable)
              (i31.get_s (ref.cast (ref i31))))
            (func (export "select") (result i32) (return (i32.const 3)) (select) (select (i32.const 1)) (drop))"""
     )

@@ -9,9 +9,11 @@ Equal texts are equal values; no number ever passes through a float or a JSON nu
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+_HEX = re.compile(r"0|[1-9a-f][0-9a-f]*")
 WIDTHS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64, "v128": 128}
 
 
@@ -23,11 +25,13 @@ def value(type_: str, bits: int) -> str:
 def parse_value(text: str) -> tuple[str, int]:
     """Type and bits of a number or vector, type and payload (0 where none) of a reference; ValueError if neither."""
     type_, _, bits = text.partition(":")
-    number = int(bits, 16) if bits else 0
+    number = int(bits, 16) if _HEX.fullmatch(bits) else -1  # `int` would take signs, spaces and underscores too
     if type_ in WIDTHS:
-        if not bits or number < 0 or number >> WIDTHS[type_]:
+        if number < 0 or number >> WIDTHS[type_]:
             raise ValueError(f"{text!r} is not a value: expected {type_}:<at most {WIDTHS[type_] // 4} hex digits>")
-    elif not type_.startswith("ref."):
+    elif type_.startswith("ref.") and not bits:
+        return type_, 0
+    elif not type_.startswith("ref.") or number < 0:
         raise ValueError(f"{text!r} is not a value: expected type:hexbits, such as i32:2a")
     return type_, number
 
