@@ -52,10 +52,12 @@ NO_TRAPS = {
 def rules() -> dict[str, set[str]]:
     """The inhabited rules by kind."""
     text = files("wasmlab_ref").joinpath("rules.yaml").read_text(encoding="utf-8")
-    named = set(re.findall(r"^(\S+): \{function:", text, re.MULTILINE))
-    execution = {name for name in named if name.startswith(("Step", "Eval"))}
+    validation, _, execution = (
+        set(re.findall(r"^(\S+): \{function:", part, re.MULTILINE))
+        for part in re.split(r"^(# 4\.1-execution.values)$", text, flags=re.MULTILINE)
+    )
     traps = {name for name in execution if TRAPS.fullmatch(name)} - NO_TRAPS | {"Step_pure/unreachable"}
-    return {"execution": execution, "validation": named - execution, "trap rules": traps}
+    return {"execution": execution, "validation": validation, "trap rules": traps}
 
 
 # One flipped bit

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .handlers import Stack
+from .store import typing
 from .syntax import Instr
 
 Rules: TypeAlias = tuple[str, ...]
@@ -57,7 +58,6 @@ OR_TRAP: dict[str, tuple[Rules, Rules]] = {
     },
     **{stem: ((f"Step/{stem}-val",), (f"Step/{stem}-oob",)) for stem in ("vstore", "vstore_lane", "table.set")},
     "ref.as_non_null": (("Step_pure/ref.as_non_null-addr",), ("Step_pure/ref.as_non_null-null",)),
-    "ref.cast": (("Step_read/ref.cast-succeed",), ("Step_read/ref.cast-fail",)),
     "i31.get": (("Step_pure/i31.get-num",), ("Step_pure/i31.get-null",)),
     "struct.get": (("Step_read/struct.get-struct",), ("Step_read/struct.get-null",)),
     "struct.set": (("Step/struct.set-struct",), ("Step/struct.set-null",)),
@@ -84,7 +84,11 @@ def _ref_eq(operands: Stack, trap: str | None, result: Any) -> Rules:
 
 
 def _ref_test(operands: Stack, trap: str | None, result: Any) -> Rules:
-    return ("Step_read/ref.test-true",) if result else ("Step_read/ref.test-false",)
+    return *typing(operands[-1]), f"Step_read/ref.test-{'true' if result else 'false'}"
+
+
+def _ref_cast(operands: Stack, trap: str | None, result: Any) -> Rules:
+    return *typing(operands[-1]), f"Step_read/ref.cast-{'fail' if trap else 'succeed'}"
 
 
 def _by_null(stem: str) -> Classifier:
@@ -93,6 +97,7 @@ def _by_null(stem: str) -> Classifier:
 
 def _on_cast(stem: str) -> Classifier:
     return lambda operands, trap, result: (
+        *typing(operands[-1]),
         f"Step_read/{stem}-{'succeed' if (result != 0) == (stem == 'br_on_cast') else 'fail'}",
     )
 
@@ -177,6 +182,7 @@ BY_OPERANDS: dict[str, Classifier] = {
     "ref.is_null": _is_null,
     "ref.eq": _ref_eq,
     "ref.test": _ref_test,
+    "ref.cast": _ref_cast,
     "any.convert_extern": _by_null("any.convert_extern"),
     "extern.convert_any": _by_null("extern.convert_any"),
     "br_on_null": _by_null("br_on_null"),

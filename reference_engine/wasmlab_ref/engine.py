@@ -11,6 +11,7 @@ instantiation adds `Unlinkable`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from .case import parse_value, value
 from .compile import translate
@@ -22,6 +23,7 @@ from .limits import UNLIMITED, Account, Limits
 from .numerics import functions
 from .outcome import Exhausted
 from .profile import Profile
+from .rules import listening
 from .store import (
     ArrayInst,
     ExnInst,
@@ -114,14 +116,16 @@ class Store:
 
         A trap in a segment or in the start function leaves what was written before.
         """
-        return instantiate(self, module, imports)
+        with self._heard():
+            return instantiate(self, module, imports)
 
     def invoke(self, func: FuncInst, args: Sequence[Value] = ()) -> list[Value]:
         """Call a function; arguments and results are values as `store` describes them.
 
         TypeError if the arguments are not of the function's type.
         """
-        check(args, func_type(func.type).params)
+        with self._heard():
+            check(args, func_type(func.type).params)
         if self._active:
             return execute(self, func, list(args))
         self._active = True
@@ -160,6 +164,10 @@ class Store:
         finally:
             self._host_calls -= 1
             self.depth, self.room = depth, room
+
+    def _heard(self) -> AbstractContextManager[None]:
+        """Within it, the listener hears of the typing rules that are applied."""
+        return nullcontext() if self.listener is None else listening(self.listener.rule)
 
     def bulk(self, size: int) -> None:
         """Charge for an instruction that does `size` things at once."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .compile import run_straight
 from .match import match_externtype
 from .outcome import Unlinkable
-from .rules import rule
+from .rules import applied, rule
 from .store import (
     DataInst,
     ElemInst,
@@ -38,6 +38,7 @@ def link(module: ValidModule, imports: Sequence[Extern]) -> None:
             raise Unlinkable(f"unknown import: {import_.module!r} {import_.name!r}")
         if not match_externtype(extern_type(imports[i]), wanted):
             raise Unlinkable(f"incompatible import type: {import_.module!r} {import_.name!r}")
+        applied("Externaddr_ok/sub")
     if len(imports) > len(module.imports):
         raise Unlinkable(f"{len(imports)} instances for {len(module.imports)} imports")
 
@@ -108,6 +109,7 @@ def allocate(instance: Instance) -> None:
 @rule("Eval_expr")
 def evaluate(instance: Instance, expr: Expr) -> Value:
     """The value of a constant expression."""
+    applied("Eval_expr")
     return run_straight(instance, expr).pop()
 
 

@@ -22,7 +22,7 @@ from .limits import Account
 from .match import match_heaptype
 from .memory_bytes import Bytes, extend, zeroed
 from .outcome import Exhausted
-from .rules import rule
+from .rules import applied, rule
 from .types import (
     ArrayType,
     CompType,
@@ -311,16 +311,27 @@ def ref_matcher(type_: RefType) -> Callable[[Value], bool]:
 
 
 def ref_matches(ref: Value, type_: RefType) -> bool:
-    """Whether a reference has the closed type."""
-    return ref_matcher(type_)(ref)
+    """Whether a reference that comes from outside has the closed type."""
+    if not ref_matcher(type_)(ref):
+        return False
+    applied(*typing(ref))
+    return type_.heap != "extern" or ref is None or applied("Ref_ok/extern")
+
+
+def typing(ref: Value) -> tuple[str, str]:
+    """The rules that give a reference its own type and those above it."""
+    kind = "null" if ref is None else next((name for type_, name in _REF_KINDS if isinstance(ref, type_)), "host")
+    return f"Ref_ok/{kind}", "Ref_ok/sub"
 
 
 @rule("Num_ok", "Vec_ok", "Val_ok/num", "Val_ok/vec", "Val_ok/ref")
 def value_matches(value: Value, type_: ValType) -> bool:
     """Whether a value that comes from outside has the closed type."""
     if isinstance(type_, RefType):
-        return ref_matches(value, type_)
-    return isinstance(value, int) and 0 <= value < 1 << int(type_[1:])
+        return ref_matches(value, type_) and applied("Val_ok/ref")
+    if not (isinstance(value, int) and 0 <= value < 1 << int(type_[1:])):
+        return False
+    return applied("Vec_ok", "Val_ok/vec") if type_ == "v128" else applied("Num_ok", "Val_ok/num")
 
 
 def _is_any(ref: Value) -> bool:
@@ -340,9 +351,18 @@ _ABSTRACT: dict[str, Callable[[Value], bool]] = {
 }
 
 
+_REF_KINDS: tuple[tuple[type, str], ...] = (
+    (int, "i31"), (StructInst, "struct"), (ArrayInst, "array"), (FuncInst, "func"), (ExnInst, "exn"),
+)  # fmt: skip
+_EXTERN_KINDS: dict[type, str] = {
+    FuncInst: "func", TableInst: "table", MemInst: "mem", GlobalInst: "global", TagInst: "tag",
+}  # fmt: skip
+
+
 @rule("Externaddr_ok/func", "Externaddr_ok/table", "Externaddr_ok/mem", "Externaddr_ok/global", "Externaddr_ok/tag")
 def extern_type(extern: Extern) -> ExternType:
     """The external type of an instance."""
+    applied(f"Externaddr_ok/{_EXTERN_KINDS[type(extern)]}")
     if isinstance(extern, FuncInst):
         return FuncRef(extern.type)
     return TagType(extern.type) if isinstance(extern, TagInst) else extern.type
