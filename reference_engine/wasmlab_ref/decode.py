@@ -294,7 +294,7 @@ def instruction(r: Reader) -> Instr:
     pos = r.pos
     opcode = r.byte()
     if opcode in _PREFIXES:
-        opcode = opcode << 16 | r.u32()
+        opcode = opcode << 16 | min(r.u32(), 0xFFFF)  # which no prefix has: a larger one is not another prefix
     found = _OPCODES.get(opcode)
     if found is None:
         raise r.fail(f"illegal opcode {opcode:02x}", pos)
