@@ -330,3 +330,20 @@ def test_wasmtime_counts_fuel():
     case = Case((binary('(module (func (export "f") (loop $l (br $l))))'),), (Instantiate("a", 0), Invoke("a", "f")))
     with Engine(resolve("wasmtime+consume_fuel=true"), fuel=100_000) as engine:
         assert engine.run(case).outcomes[1] == Outcome("exhausted", detail="fuel")
+
+
+def test_repeated_calls_go_on_after_an_exception_and_end_with_a_trap(engines) -> None:
+    counting = binary(
+        """(module (tag $e (export "e") (param i32)) (global $n (export "n") (mut i32) (i32.const 0))
+        (func $next (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))
+        (func (export "throws") (throw $e (call $next)))
+        (func (export "third") (result i32) (if (result i32) (i32.eq (call $next) (i32.const 3))
+            (then (unreachable)) (else (global.get $n)))))"""
+    )
+    for export, outcome, count in [
+        ("throws", Outcome("threw", ("i32:5",), "e"), "i32:5"),
+        ("third", Outcome("trapped", detail="unreachable"), "i32:3"),
+    ]:
+        steps = (Instantiate("a", 0), Invoke("a", export, (), 5), Read("a", "n"))
+        for engine in engines:
+            assert engine.run(Case((counting,), steps)).outcomes[1:] == (outcome, Outcome("returned", (count,)))

@@ -168,8 +168,12 @@ class Session:
         except ValueError as error:
             raise Unsupported(str(error)) from None
         results: Sequence[Value] = ()
-        for _ in range(step.get("repeat", 1)):
-            results = self.store.invoke(func, args)
+        for left in reversed(range(step.get("repeat", 1))):
+            try:
+                results = self.store.invoke(func, args)
+            except Thrown:
+                if not left:
+                    raise
         return written(results, type_.results)
 
     def do_get(self, step: dict[str, Any]) -> list[str]:
