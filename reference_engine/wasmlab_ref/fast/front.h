@@ -87,7 +87,7 @@ static inline bool wl_is_type_byte(uint32_t byte) {
 
 bool wl_get_u32_slow(wl_reader *, uint32_t *);
 bool wl_get_u64(wl_reader *, uint64_t *);
-bool wl_get_signed(wl_reader *, unsigned bits, int64_t *);
+bool wl_get_signed_slow(wl_reader *, unsigned bits, int64_t *);
 bool wl_get_count(wl_reader *, uint32_t *); /* of a list: never more than bytes are left */
 bool wl_get_name(wl_reader *, wl_slice *);
 bool wl_get_heap(wl_reader *, uint32_t *); /* closed; an unknown type index is rejected and reads as bottom */
@@ -110,6 +110,15 @@ static inline bool wl_get_u32(wl_reader *r, uint32_t *value) {
         return true;
     }
     return wl_get_u32_slow(r, value);
+}
+
+static inline bool wl_get_signed(wl_reader *r, unsigned bits, int64_t *value) {
+    if (WL_LIKELY(r->p < r->end && *r->p < 0x80)) {
+        *value = (int64_t)(*r->p & 0x3f) - (*r->p & 0x40);
+        r->p++;
+        return true;
+    }
+    return wl_get_signed_slow(r, bits, value);
 }
 
 bool wl_get_memarg(wl_reader *, wl_memarg *);

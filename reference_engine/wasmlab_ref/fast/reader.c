@@ -75,6 +75,11 @@ static bool get_unsigned(wl_reader *r, unsigned bits, uint64_t *value) {
 }
 
 bool wl_get_u32_slow(wl_reader *r, uint32_t *value) {
+    if (r->end - r->p >= 2 && r->p[1] < 0x80) {
+        *value = (r->p[0] & 0x7fu) | (uint32_t)r->p[1] << 7;
+        r->p += 2;
+        return true;
+    }
     uint64_t wide;
     WL_TRY(get_unsigned(r, 32, &wide));
     *value = (uint32_t)wide;
@@ -89,7 +94,7 @@ bool wl_get_u64(wl_reader *r, uint64_t *value) {
     return get_unsigned(r, 64, value);
 }
 
-bool wl_get_signed(wl_reader *r, unsigned bits, int64_t *value) {
+bool wl_get_signed_slow(wl_reader *r, unsigned bits, int64_t *value) {
     uint64_t result = 0;
     for (unsigned shift = 0;;) {
         uint32_t byte;

@@ -63,11 +63,13 @@ static bool reserve(wl_validator *v, size_t n) {
     if ((size_t)(v->limit - v->top) >= n) return true;
     wl_buffer *b = &v->l->stack;
     size_t used = (size_t)(v->top - v->bottom), base = (size_t)(v->base - v->bottom);
+    size_t highest = (size_t)(v->highest - v->bottom);
     if (!wl_buffer_grow(b, used * sizeof(wl_type), (used + n) * sizeof(wl_type))) return wl_no_memory(v->l);
     v->bottom = b->data;
     v->top = v->bottom + used;
     v->base = v->bottom + base;
     v->limit = v->bottom + b->capacity / sizeof(wl_type);
+    v->highest = v->bottom + highest;
     return true;
 }
 
@@ -168,15 +170,18 @@ static bool get_lanes(wl_validator *v) {
     return true;
 }
 
-static wl_type operand(uint8_t code, wl_type address) {
+static wl_type special_operand(uint8_t code, wl_type address) {
     switch (code) {
     case WL_OPERAND_ADDRESS: return address;
     case WL_OPERAND_EQREF: return wl_ref(true, WL_HEAP_EQ);
     case WL_OPERAND_I31REF: return wl_ref(true, WL_HEAP_I31);
     case WL_OPERAND_ARRAYREF: return wl_ref(true, WL_HEAP_ARRAY);
-    case WL_OPERAND_I31: return wl_ref(false, WL_HEAP_I31);
-    default: return code;
+    default: return wl_ref(false, WL_HEAP_I31);
     }
+}
+
+static inline wl_type operand(uint8_t code, wl_type address) {
+    return WL_LIKELY(code < WL_OPERAND_ADDRESS) ? code : special_operand(code, address);
 }
 
 static bool plain_immediates(wl_validator *v, const wl_op_row *row, wl_type *address) {
@@ -201,10 +206,9 @@ static bool plain_immediates(wl_validator *v, const wl_op_row *row, wl_type *add
     }
 }
 
-static bool validate_plain(wl_validator *v, const wl_op_row *row) {
+static inline bool validate_plain(wl_validator *v, const wl_op_row *row) {
     wl_type address = WL_I32;
     if (row->immediate != WL_IMM_NONE) WL_TRY(plain_immediates(v, row, &address));
-    if ((1u << row->feature) & (WL_FEATURE_SIMD | WL_FEATURE_RELAXED_SIMD)) v->uses_v128 = true;
     for (uint32_t n = row->n_params; n;) WL_TRY(wl_pop(v, operand(row->params[--n], address)));
     if (row->result) wl_push(v, operand(row->result, address));
     return true;
@@ -241,15 +245,33 @@ static bool validate_special(wl_validator *v, uint32_t op) {
     }
 }
 
+/* Most instructions are accesses to one of the first locals.  True if this was one, and it is done; false leaves
+ * everything as it was. */
+static inline bool quick_local(wl_validator *v, uint32_t op) {
+    const uint8_t *p = v->r.p;
+    if (op - WL_OP_LOCAL_GET > WL_OP_LOCAL_TEE - WL_OP_LOCAL_GET || p >= v->r.end || *p >= v->n_quick) return false;
+    wl_type t = v->few[*p];
+    if (op == WL_OP_LOCAL_GET)
+        wl_push(v, t);
+    else if (v->top == v->base || v->top[-1] != t)
+        return false;
+    else
+        v->top -= op == WL_OP_LOCAL_SET;
+    v->r.p++;
+    return true;
+}
+
 /* Instructions to the `end` of the outermost frame. */
 static bool validate_instructions(wl_validator *v) {
     while (v->n_frames) {
         uint32_t op;
-        if (v->top > v->bottom + v->max_height) v->max_height = (uint32_t)(v->top - v->bottom);
+        if (v->top > v->highest) v->highest = v->top;
         WL_TRY(reserve(v, WL_HEADROOM));
         v->at = v->r.p;
         WL_TRY(wl_get_op(&v->r, &op));
+        if (quick_local(v, op)) continue;
         const wl_op_row *row = &wl_op_rows[op];
+        v->features |= 1u << row->feature;
         if (WL_UNLIKELY(v->gated)) wl_need_feature(v->l, v->at, 1u << row->feature);
         if (WL_UNLIKELY(v->constant) && !(row->flags & WL_FLAG_CONST) && op != WL_OP_END)
             return wl_wrong(v, "constant expression required");
@@ -269,11 +291,16 @@ static void begin(wl_validator *v, wl_reader *r) {
     v->m = r->l->m;
     v->engine = r->l->engine;
     v->at = r->p;
-    v->bottom = v->base = v->top = r->l->stack.data;
+    v->bottom = v->base = v->top = v->highest = r->l->stack.data;
     v->limit = v->bottom + r->l->stack.capacity / sizeof(wl_type);
     v->frame = v->frames = r->l->frames.data;
     v->n_frames = v->max_depth = 1;
     v->gated = r->l->limits->features != WL_ALL_FEATURES;
+}
+
+static uint32_t max_height(const wl_validator *v) {
+    uint32_t height = (uint32_t)(v->highest - v->bottom);
+    return height > v->n_results ? height : v->n_results;
 }
 
 bool wl_validate_body(wl_reader *r, uint32_t function, wl_body *body) {
@@ -289,21 +316,21 @@ bool wl_validate_body(wl_reader *r, uint32_t function, wl_body *body) {
     WL_TRY(validate_instructions(&v));
     body->end = (uint32_t)(v.r.p - r->l->bytes);
     body->n_locals = v.n_locals > UINT32_MAX ? UINT32_MAX : (uint32_t)v.n_locals;
-    body->max_height = v.max_height > v.n_results ? v.max_height : v.n_results;
+    body->max_height = max_height(&v);
     body->max_depth = v.max_depth;
-    body->uses_v128 = v.uses_v128 || r->l->mentions_v128;
+    body->uses_v128 = (v.features & (WL_FEATURE_SIMD | WL_FEATURE_RELAXED_SIMD)) || r->l->mentions_v128;
     body->has_handlers = v.has_handlers;
     r->p = v.r.p;
     return true;
 }
 
-bool wl_validate_const(wl_reader *r, wl_type expected, uint32_t *max_height) {
+bool wl_validate_const(wl_reader *r, wl_type expected, uint32_t *height) {
     wl_validator v;
     begin(&v, r);
     v.constant = true;
     *v.frame = (wl_frame){.single = expected, .n_results = 1, .op = WL_OP_END};
     WL_TRY(validate_instructions(&v));
-    *max_height = v.max_height;
+    *height = max_height(&v);
     r->p = v.r.p;
     return true;
 }

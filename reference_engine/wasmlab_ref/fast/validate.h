@@ -25,13 +25,14 @@ typedef struct wl_validator {
     const wl_module *m;
     const wl_engine *engine;
     const uint8_t *at; /* the instruction */
-    wl_type *top, *base, *bottom, *limit;
+    wl_type *top, *base, *bottom, *limit, *highest;
     wl_frame *frames, *frame; /* frame: the innermost one */
     uint32_t n_frames;
-    uint32_t max_height, max_depth;
-    bool constant, gated, uses_v128, has_handlers;
+    uint32_t max_depth, features; /* features: bits of the instructions met */
+    bool constant, gated, has_handlers;
 
     uint32_t n_params, n_few;
+    uint32_t n_quick; /* of the few, those before the first that needs to be initialised; an index is one byte */
     uint64_t n_locals;
     const struct wl_run_end *runs; /* beyond the few: binary search */
     uint32_t n_runs;
