@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -58,13 +59,17 @@ def _work(function: Callable[[], object]) -> int:
         steps += event == "c_call"
 
     before = sys.gettrace(), sys.getprofile()
+    gc.collect()
+    gc.disable()  # what dies is no part of it, and dies when it likes
     sys.settrace(traced)
     sys.setprofile(profiled)
     try:
-        function()
+        result = function()
     finally:
         sys.settrace(before[0])
         sys.setprofile(before[1])
+        gc.enable()
+    del result
     return steps
 
 

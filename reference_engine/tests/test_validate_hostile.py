@@ -119,6 +119,7 @@ def test_work_is_linear(make: Callable[[int], Module], linear: Callable[..., Non
     validate(make(LINEAR[make]))
 
 
+@pytest.mark.slow
 def test_a_megabyte_of_blocks() -> None:
     validate(nested_blocks(500_000))
 
