@@ -336,14 +336,14 @@ def test_repeated_calls_go_on_after_an_exception_and_end_with_a_trap(engines) ->
     counting = binary(
         """(module (tag $e (export "e") (param i32)) (global $n (export "n") (mut i32) (i32.const 0))
         (func $next (result i32) (global.set $n (i32.add (global.get $n) (i32.const 1))) (global.get $n))
-        (func (export "throws") (throw $e (call $next)))
-        (func (export "third") (result i32) (if (result i32) (i32.eq (call $next) (i32.const 3))
+        (func (export "throws") (param i32) (throw $e (i32.add (local.get 0) (call $next))))
+        (func (export "third") (param i32) (result i32) (if (result i32) (i32.eq (call $next) (i32.const 3))
             (then (unreachable)) (else (global.get $n)))))"""
     )
     for export, outcome, count in [
-        ("throws", Outcome("threw", ("i32:5",), "e"), "i32:5"),
+        ("throws", Outcome("threw", ("i32:75",), "e"), "i32:5"),
         ("third", Outcome("trapped", detail="unreachable"), "i32:3"),
     ]:
-        steps = (Instantiate("a", 0), Invoke("a", export, (), 5), Read("a", "n"))
+        steps = (Instantiate("a", 0), Invoke("a", export, ("i32:70",), 5), Read("a", "n"))
         for engine in engines:
             assert engine.run(Case((counting,), steps)).outcomes[1:] == (outcome, Outcome("returned", (count,)))

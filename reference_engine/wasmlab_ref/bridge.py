@@ -12,7 +12,7 @@ A record is
               matches, 4+k threw the k-th exported tag
     4   i32   which call or look it is
     8   i32   the size of the record
-    16  …     arguments, then results; or in their place the payload of the exception
+    16  …     arguments, which stay for the next call; then results, or in their place the payload of the exception
               8 bytes a number, 16 a vector; a reference is an i64, its shape below and its payload above bit 32
 
 All uses of a bridge without `repeat` are by one function, "run".  It finds its record by a cursor that moves on each
@@ -254,7 +254,7 @@ class _Builder:
         if self.catch:
             for name, tag in self.face.exports.items():
                 if isinstance(tag, TagType):
-                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, HEADER)
+                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, end)
                     tags.append(name)
                     payloads.append(payload)
                     size = max(size, payload_end)
