@@ -39,7 +39,7 @@ from wasmlab_ref.spectest import spectest
 from wasmlab_ref.store import Extern, FuncInst, GlobalInst, Instance, MemInst, func_type
 from wasmlab_ref.validate import ValidModule, validate
 
-SLOW = {"return_call.wast", "return_call_ref.wast"}
+SLOW = {"return_call.wast", "return_call_ref.wast", "skip-stack-guard-page.wast"}
 
 
 class Script:
