@@ -21,6 +21,8 @@
 #include "module.h"
 #include "opcodes.h"
 
+struct translator; /* translate.h */
+
 #define LIKELY(c) __builtin_expect(!!(c), 1)
 #define UNLIKELY(c) __builtin_expect(!!(c), 0)
 #define COLD __attribute__((noinline, cold))
@@ -244,7 +246,6 @@ typedef struct wl_profile {
 } wl_profile;
 
 typedef struct wl_gcheap {
-    struct wl_block *blocks;
     struct wl_block **table; /* hash of aligned addresses */
     uint32_t table_size, n_blocks;
     struct wl_class {
@@ -274,6 +275,8 @@ struct wl_store {
     wl_foreign *foreign;   /* returns into another instance */
     uint32_t n_foreign, foreign_capacity;
     uint32_t host_depth;
+    uint64_t miss;         /* one past the last byte wanted by an access beyond mem_len */
+    wl_funcinst *unwinding; /* where an exception passes */
     wl_refval exception;   /* of WL_THREW */
     int64_t fuel_rest, fuel_start;
     uint64_t deadline; /* ns of the monotonic clock, 0: none */
@@ -286,7 +289,7 @@ struct wl_store {
     wl_meminst *memories;
     wl_tableinst *tables;
     uint64_t pages_left, elements_left;
-    struct wl_translator *translator;
+    struct translator *translator;
     struct wl_arena_chunk *arena;
     /* what is running outside of frames, for the collector */
     wl_refval *extra_roots;
@@ -305,6 +308,7 @@ struct wl_store {
 /* ---- Between the files --------------------------------------------------------------------------------------- */
 
 int wl_execute(wl_store *, wl_funcinst *, const uint64_t *args, uint64_t *results); /* a wl_status */
+void wl_translator_free(struct translator *);
 int wl_translate(wl_store *, wl_funcinst *);                                    /* WL_DONE or what ran out */
 int wl_constant(wl_instance *, const wl_expr *, uint64_t value[2], const uint8_t **end);
 bool wl_commit(wl_meminst *, uint64_t bytes); /* makes that many bytes be there; false: no memory */
@@ -332,8 +336,46 @@ extern const wl_handler wl_branches[256][2 * WL_BINARY_FORMS];  /* compare and b
 extern const wl_handler wl_float_branches[12][2 * WL_BINARY_FORMS];
 extern const wl_handler wl_loads[64][4];   /* 32-bit memory 0: S, S to D, A, A to D */
 extern const wl_handler wl_loads_any[64];  /* any memory, to a slot */
-extern const wl_handler wl_stores[64][5];  /* 32-bit memory 0: address and value SS, SA, AS, SK, AK */
+enum { WL_STORE_SS, WL_STORE_SA, WL_STORE_AS, WL_STORE_SK, WL_STORE_AK, WL_STORE_AA, WL_STORE_FORMS };
+extern const wl_handler wl_stores[64][WL_STORE_FORMS]; /* 32-bit memory 0: address, value; AA where they differ in kind */
 extern const wl_handler wl_stores_any[64];
-extern const wl_handler wl_vector[WL_OP_FD_SIZE];     /* operands in slots, to a slot */
+extern const wl_handler wl_vector[WL_OP_FD_SIZE]; /* operands in slots b, c, d, to slot a; scalars also to their
+                                                    * accumulator */
+OP(wl_op_v128_load);
+OP(wl_op_v128_store);
+
+
+/* Fields and elements by how they are stored: packed ones signed and unsigned, then by size or kind. */
+enum { WL_ST_I8S, WL_ST_I8U, WL_ST_I16S, WL_ST_I16U, WL_ST_32, WL_ST_64, WL_ST_F32, WL_ST_F64, WL_ST_128, WL_ST_COUNT };
+extern const wl_handler wl_struct_gets[WL_ST_COUNT][2]; /* a: result (second: to the slot), b: structure, u: offset */
+extern const wl_handler wl_struct_sets[WL_ST_COUNT];    /* a: structure, b: value, u: offset */
+extern const wl_handler wl_array_gets[WL_ST_COUNT][2];  /* a: result, b: array, c: index */
+extern const wl_handler wl_array_sets[WL_ST_COUNT];     /* a: array, b: index, c: value */
+
+/* Instructions that are no rows of these tables. */
+#define WL_SINGLE_HANDLERS(X) \
+    X(unreachable) X(const_A) X(const_D) X(const_slot) X(const_f64) X(const_f32) X(mov) X(mov2) X(copy) \
+    X(put) X(put_f64) X(put_f32) \
+    X(select_S) X(select_SD) X(select_A) X(select_AD) X(select_slot_S) X(select_slot_A) X(select2_S) X(select2_A) \
+    X(br) X(br_table_S) X(br_table_A) X(enter) X(enter1) X(enter2) \
+    X(call) X(call_other) X(call_indirect_S) X(call_indirect_A) X(call_ref) \
+    X(return_call) X(return_call_indirect) X(return_call_ref) \
+    X(return_0) X(return_S) X(return_A) X(return_K) X(return_f64_S) X(return_f32_S) X(return_f64) X(return_f32) \
+    X(return_n) X(throw) X(throw_ref) \
+    X(global_get) X(global_get_D) X(global_get_f64) X(global_get_f64_D) X(global_get_f32) X(global_get_f32_D) \
+    X(global_get2) X(global_set_S) X(global_set_A) X(global_set2) \
+    X(memory_size) X(memory_grow) X(memory_fill) X(memory_copy) X(memory_init) X(data_drop) \
+    X(table_get) X(table_set) X(table_size) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(elem_drop) \
+    X(as_non_null) X(ref_i31) X(i31_get_s) X(i31_get_u) X(ref_test) X(ref_cast) \
+    X(struct_new) X(struct_new_default) \
+    X(array_new) X(array_new_default) X(array_new_fixed) X(array_new_data) X(array_new_elem) \
+    X(array_len) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem) \
+    X(br_on_cast) X(br_on_cast_fail)
+#define WL_DECLARE(name) OP(wl_op_##name);
+WL_SINGLE_HANDLERS(WL_DECLARE)
+OP(wl_op_call_slow);
+OP(wl_op_unwind);
+OP(wl_op_memory_miss);
+int wl_next_slice(wl_store *); /* more fuel and time, or what ran out */
 
 #endif
