@@ -12,7 +12,7 @@ A record is
               matches, 4+k threw the k-th exported tag
     4   i32   which call or look it is
     8   i32   the size of the record
-    16  …     arguments, which stay for the next call; then results, or in their place the payload of the exception
+    16  …     arguments, then results; or in their place, where no next call needs them, the payload of the exception
               8 bytes a number, 16 a vector; a reference is an i64, its shape below and its payload above bit 32
 
 All uses of a bridge without `repeat` are by one function, "run".  It finds its record by a cursor that moves on each
@@ -183,7 +183,7 @@ def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch:
 class _Builder:
     def __init__(self, face: Interface, features: frozenset[str], catch: bool) -> None:
         self.face, self.features, self.catch = face, features, catch
-        self.entries: dict[str | tuple[str, ...], Entry] = {}
+        self.entries: dict[tuple[str | tuple[str, ...], bool], Entry] = {}
         self.selectors: dict[str | tuple[str, ...], int] = {}
         self.fixed: list[Place] = []
         self.initial = bytearray()
@@ -193,7 +193,7 @@ class _Builder:
         # The cursor passes over the records of the moving uses: the fixed ones lie behind them.
         order = sorted(range(len(uses)), key=lambda i: uses[i].fixed)
         placed = {i: self._place(uses[i]) for i in order}
-        chosen = [self.entries[key] for key in self.selectors]
+        chosen = [self.entries[key, False] for key in self.selectors]
         needed = [*chosen, *(place.entry for place in self.fixed)]
         plain = all(self.face.is_plain(self.face.exports[name]) for entry in needed for name in entry.imports)
         self.coder = Coder(self.face, self.features, plain)
@@ -221,9 +221,10 @@ class _Builder:
     def _place(self, use: Use) -> Place | str:
         key = use.export if isinstance(use, Call) else use.exports
         try:
-            if key not in self.entries:
-                self.entries[key] = self._call_entry(key) if isinstance(key, str) else self._read_entry(key)
-            entry = self.entries[key]
+            if (key, use.fixed) not in self.entries:
+                new = self._call_entry(key, use.fixed) if isinstance(key, str) else self._read_entry(key)
+                self.entries[key, use.fixed] = new
+            entry = self.entries[key, use.fixed]
             args = b""
             if isinstance(use, Call) and isinstance(entry, CallEntry) and use.args is not None:
                 args = entry.arguments(use.args)
@@ -240,7 +241,8 @@ class _Builder:
         self.initial += bytes(address + code.SELECTOR - len(self.initial)) + header + args
         return Place("run", address, entry, False)
 
-    def _call_entry(self, export: str) -> CallEntry:
+    def _call_entry(self, export: str, fixed: bool) -> CallEntry:
+        """The entry of a call; moving records, whose arguments are used once, all have their payload at one place."""
         type_ = self.face.exports.get(export)
         if not isinstance(type_, FuncRef):
             raise Unbridgeable(f"no exported function {export!r}")
@@ -250,11 +252,11 @@ class _Builder:
             if isinstance(slot.type, RefType) and not makeable(slot):
                 raise Unbridgeable(f"the host can make no reference for parameter {args.index(slot)}")
         results, size = layout(self.face, comp.results, end)
-        tags, payloads = [], []
+        tags, payloads, start = [], [], end if fixed else HEADER
         if self.catch:
             for name, tag in self.face.exports.items():
                 if isinstance(tag, TagType):
-                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, end)
+                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, start)
                     tags.append(name)
                     payloads.append(payload)
                     size = max(size, payload_end)
