@@ -31,7 +31,8 @@ class CaseResult:
 
     `outcomes` are one for each step; where the engine crashed, hung or talked nonsense, all of them say so.  `trace`
     are the calls of `lab.log`.  `rules`, `executed` (the mnemonics of instructions) and `instructions` (how many ran)
-    are there when they were asked for and the engine can tell.  `seconds` from when the engine was free for it to its answer, as far as the lab was listening.
+    are there when they were asked for and the engine can tell.  `seconds` from when the engine was free for it to its
+    answer, as far as the lab was listening.
     """
 
     outcomes: tuple[Outcome, ...]

@@ -1,4 +1,4 @@
-"""A worker for Wasmtime: any wheel's library through its C API, by ctypes; it needs nothing but Python.
+"""A worker for Wasmtime: any wheel's library since 0.23 through its C API; it needs nothing but Python.
 
     python wasmtime.py --library DIR [setting=value …]
 
@@ -19,57 +19,20 @@ import json
 import os
 import re
 import sys
-from ctypes import POINTER, byref, c_bool, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import c_uint64, c_void_p
 from typing import Any
 
-# The C API.  Buffers of ROOM bytes stand for its structures; an extern is a kind, and from byte 8 on a handle.
+# By file path, under any Python, there is no package on the path yet.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-OUT = POINTER(c_void_p)
-CALLBACK = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_void_p, POINTER(c_uint64), c_size_t)
-
-SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "wasm_config_new": (c_void_p, []),
-    "wasm_engine_new_with_config": (c_void_p, [c_void_p]),
-    "wasm_functype_new": (c_void_p, [c_void_p, c_void_p]),
-    "wasm_valtype_new": (c_void_p, [c_uint8]),
-    "wasm_valtype_vec_new": (None, [c_void_p, c_size_t, OUT]),
-    "wasm_byte_vec_delete": (None, [c_void_p]),
-    "wasm_trap_message": (None, [c_void_p, c_void_p]),
-    "wasm_trap_delete": (None, [c_void_p]),
-    "wasmtime_error_message": (None, [c_void_p, c_void_p]),
-    "wasmtime_error_delete": (None, [c_void_p]),
-    "wasmtime_trap_new": (c_void_p, [c_char_p, c_size_t]),
-    "wasmtime_trap_code": (c_bool, [c_void_p, POINTER(c_uint8)]),
-    "wasmtime_module_new": (c_void_p, [c_void_p, c_char_p, c_size_t, OUT]),
-    "wasmtime_module_delete": (None, [c_void_p]),
-    "wasmtime_store_new": (c_void_p, [c_void_p, c_void_p, c_void_p]),
-    "wasmtime_store_context": (c_void_p, [c_void_p]),
-    "wasmtime_store_delete": (None, [c_void_p]),
-    "wasmtime_instance_new": (c_void_p, [c_void_p, c_void_p, c_char_p, c_size_t, c_char_p, OUT]),
-    "wasmtime_instance_export_get": (c_bool, [c_void_p, c_char_p, c_char_p, c_size_t, c_char_p]),
-    "wasmtime_func_call": (c_void_p, [c_void_p, c_void_p, c_char_p, c_size_t, c_char_p, c_size_t, OUT]),
-    "wasmtime_func_new_unchecked": (None, [c_void_p, c_void_p, CALLBACK, c_void_p, c_void_p, c_void_p]),
-    "wasmtime_memory_data": (c_void_p, [c_void_p, c_void_p]),
-    "wasmtime_memory_data_size": (c_size_t, [c_void_p, c_void_p]),
-}
-OPTIONAL: dict[str, tuple[Any, list[Any]]] = {
-    "wasmtime_store_limiter": (None, [c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64]),
-    "wasmtime_context_set_fuel": (c_void_p, [c_void_p, c_uint64]),
-    "wasmtime_context_take_exception": (c_bool, [c_void_p, c_char_p]),
-    "wasmtime_exnref_unroot": (None, [c_char_p]),
-    "wasmtime_extern_delete": (None, [c_char_p]),
-    "wasmtime_externref_unroot": (None, [c_char_p]),
-    "wasmtime_externref_new": (c_bool, [c_void_p, c_void_p, c_void_p, c_char_p]),
-    "wasmtime_externref_data": (c_void_p, [c_void_p, c_char_p]),
-    "wasmtime_externref_to_raw": (c_uint32, [c_void_p, c_char_p]),
-    "wasmtime_externref_from_raw": (None, [c_void_p, c_uint32, c_char_p]),
-    "wasmtime_sharedmemory_data": (c_void_p, [c_void_p]),
-    "wasmtime_sharedmemory_data_size": (c_size_t, [c_void_p]),
-}
-ROOM = 64
-HANDLE = 8
-FUNC, MEMORY, SHARED_MEMORY = 0, 3, 4
-VALUE_TYPES = {"i32": 0, "i64": 1, "externref": 128}
+from wasmlab_adapters.workers.wasmtime_api import (
+    HOST_DEPTH,
+    HOST_TRAP,
+    Api,
+    Failed,
+    HostTrap,
+)
+from wasmlab_adapters.workers.wasmtime_stores import HostFunction, Store, kind_of_store
 
 CHOICES = {
     "opt": ("cranelift_opt_level", ("none", "speed", "speed_and_size")),
@@ -98,57 +61,38 @@ PROBES = {
 BASES = {"relaxed-simd": "simd", "gc": "function-references", "table64": "memory64"}
 """Features that the library does not take without another one."""
 
-TRAPS = (
-    *("STACK_OVERFLOW", "MEMORY_OUT_OF_BOUNDS", "HEAP_MISALIGNED", "TABLE_OUT_OF_BOUNDS", "INDIRECT_CALL_TO_NULL"),
-    *("BAD_SIGNATURE", "INTEGER_OVERFLOW", "INTEGER_DIVISION_BY_ZERO", "BAD_CONVERSION_TO_INTEGER"),
-    "UNREACHABLE_CODE_REACHED",
-)
-"""Names of the first trap codes; the numbers after them changed over time, and their words are taken instead."""
-
-RESOURCES = {
-    "STACK_OVERFLOW": "call stack",
-    "wasmlab: host depth": "call stack",
-    "all fuel consumed": "fuel",
-    "allocation size too large": "memory",
-}
-HOST_TRAP, HOST_DEPTH = "wasmlab: host trap", "wasmlab: host depth"
 MAX_REENTRIES = 50
 KEPT_BRIDGES = 1000
 BLOCK = 4096
 ZEROS = bytes(BLOCK)
 
 
-class Failed(Exception):
-    """A step that ended otherwise than by returning; the arguments are kind and detail of its outcome."""
-
-
 class Library:
     """The library, and the engine in one configuration."""
 
     def __init__(self, path: str, settings: dict[str, str]) -> None:
-        self.dll = ctypes.CDLL(path)
-        for name, (result, parameters) in (SIGNATURES | OPTIONAL).items():
-            if name in SIGNATURES or hasattr(self.dll, name):
-                function = getattr(self.dll, name)
-                function.restype, function.argtypes = result, parameters
-        self.has_exceptions = hasattr(self.dll, "wasmtime_context_take_exception")
+        self.api = Api(path)
+        self.dll = self.api.dll
         self.settings = dict(settings)
-        self.bridges: dict[str, int] = {}
+        self.bridges: dict[str, tuple[int, bytes]] = {}
         lacking = self.settings.pop("without", "").split(",")
         self.without = [name for name in PROBES if name in lacking or BASES.get(name) in lacking]
-        self.counts_fuel = self.settings.get("consume_fuel") == "true" and hasattr(
-            self.dll, "wasmtime_context_set_fuel"
-        )
+        self.counts_fuel = self.settings.get("consume_fuel") == "true"
+        if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
+            sys.exit("consume_fuel=true: this library cannot set fuel")
         wanted = [name for name in PROBES if name not in self.without]
         if self.fails(wanted):
             wanted = self.bearable(wanted)
+        if not wanted:
+            settings_ = " ".join(f"{key}={value}" for key, value in self.settings.items()) or "no settings"
+            sys.exit(f"this library makes no engine with {settings_}")
         self.engine = self.new_engine(wanted)
         self.features = [name for name in PROBES if name not in self.without and self.compiles(PROBES[name][1])]
 
     def new_engine(self, features: list[str]) -> int:
         """An engine; aborts the process where the library does not like the settings."""
         config = self.dll.wasm_config_new()
-        self.set(config, "parallel_compilation", "false")
+        self.set(config, "parallel_compilation", "false", optional=True)
         for names, value in ((features, "true"), (self.without, "false")):
             for setting in {PROBES[name][0] for name in names} - {""}:
                 self.set(config, f"wasm_{setting}", value, optional=True)
@@ -159,25 +103,22 @@ class Library:
 
     def set(self, config: int, key: str, value: str, optional: bool = False) -> None:
         """Make a setting; ends the process with a message where there is none of that name or value."""
-        if key == "target":
-            self.dll.wasmtime_config_target_set.restype = c_void_p
-            error = self.dll.wasmtime_config_target_set(c_void_p(config), value.encode())
-            if error:
-                sys.exit(f"target={value}: {self.error_message(error)}")
-            return
         name, choices = CHOICES.get(key, (key, ()))
-        number = {"true": 1, "false": 0}.get(value) if not choices else None
-        if choices and value in choices:
-            number = choices.index(value)
-        elif not choices and value.isdigit():
-            number = int(value)
         setter = getattr(self.dll, f"wasmtime_config_{name}_set", None)
-        if setter is None or number is None:
-            if optional or key == "parallel_compilation":
-                return
+        number = choices.index(value) if value in choices else {"true": 1, "false": 0}.get(value)
+        if number is None and not choices and value.isdigit():
+            number = int(value)
+        if key == "target" and setter is not None:
+            error = setter(config, value.encode())
+            if error:
+                sys.exit(f"target={value}: {self.api.error_message(error)}")
+        elif key == "regalloc" and setter is None and hasattr(self.dll, "wasmtime_config_cranelift_flag_set"):
+            self.dll.wasmtime_config_cranelift_flag_set(config, b"regalloc_algorithm", value.encode())
+        elif setter is not None and number is not None and (value != "winch" or self.api.has("winch")):
+            setter.restype, setter.argtypes = c_void_p, [c_void_p, c_uint64]
+            setter(config, number)
+        elif not optional:
             sys.exit(f"{key}={value}: this library has no such setting or value")
-        setter.restype, setter.argtypes = None, [c_void_p, c_uint64]
-        setter(config, number)
 
     def fails(self, features: list[str]) -> bool:
         """Whether an engine with these features ends the process or does not have them all, tried in a child."""
@@ -199,206 +140,97 @@ class Library:
     def compiles(self, body: str) -> bool:
         """Whether a probe compiles."""
         try:
-            self.dll.wasmtime_module_delete(self.compile(b"\0asm\1\0\0\0" + bytes.fromhex(body)))
+            self.api.release(self.api.compile(self.engine, b"\0asm\1\0\0\0" + bytes.fromhex(body)))
         except Failed:
             return False
         return True
 
-    def compile(self, data: bytes) -> int:
-        """A module of the engine."""
-        module = c_void_p()
-        error = self.dll.wasmtime_module_new(self.engine, data, len(data), byref(module))
-        if error:
-            raise Failed(*rejection(self.error_message(error)))
-        return module.value or 0
-
-    def bridge(self, encoded: str) -> int:
+    def bridge(self, encoded: str) -> tuple[int, bytes]:
         """A module that observes another one: many cases have the same, so the last ones stay compiled."""
-        module = self.bridges.pop(encoded, None) or self.compile(base64.b64decode(encoded))
-        self.bridges[encoded] = module
+        found = self.bridges.pop(encoded, None)
+        if found is None:
+            data = base64.b64decode(encoded)
+            found = self.api.compile(self.engine, data), data
+        self.bridges[encoded] = found
         if len(self.bridges) > KEPT_BRIDGES:
-            self.dll.wasmtime_module_delete(self.bridges.pop(next(iter(self.bridges))))
-        return module
-
-    def error_message(self, error: int) -> str:
-        """The message of an error, which is freed."""
-        text = self._text(self.dll.wasmtime_error_message, error)
-        self.dll.wasmtime_error_delete(error)
-        return text
-
-    def _text(self, function: Any, thing: int) -> str:
-        vector = (c_size_t * 2)()
-        function(thing, vector)
-        text = ctypes.string_at(vector[1], vector[0]).decode(errors="replace").rstrip("\0")
-        self.dll.wasm_byte_vec_delete(vector)
-        return text
-
-    def trap(self, trap: int) -> Failed:
-        """What a trap means; it is freed."""
-        code = c_uint8()
-        has_code = self.dll.wasmtime_trap_code(trap, byref(code))
-        if has_code and code.value < len(TRAPS):
-            words = TRAPS[code.value]
-        else:
-            text = self._text(self.dll.wasm_trap_message, trap)
-            words = text.rpartition("wasm trap: ")[2].partition("\n")[0] if "wasm trap: " in text else text
-        self.dll.wasm_trap_delete(trap)
-        return ours(words) or Failed("trapped", words)
-
-    def function_type(self, params: tuple[str, ...], results: tuple[str, ...]) -> int:
-        """A function type, kept for the life of the process."""
-        vectors = []
-        for names in (params, results):
-            types = (c_void_p * len(names))(*[self.dll.wasm_valtype_new(VALUE_TYPES[name]) for name in names])
-            vectors.append((c_size_t * 2)())
-            self.dll.wasm_valtype_vec_new(vectors[-1], len(names), types)
-        type_: int = self.dll.wasm_functype_new(*vectors)
-        return type_
+            self.api.release(self.bridges.pop(next(iter(self.bridges)))[0])
+        return found
 
 
-UNSUPPORTED = re.compile(
-    r"not enabled|is disabled|not (yet )?(supported|implemented)|[Ii]mplementation limit|[Uu]nsupported"
-)
-EXHAUSTED = re.compile(
-    r"resource limit|exceeds memory limit|out of memory|[Ii]nsufficient|limit exceeded|failed to reserve"
-)
-
-
-def ours(words: str) -> Failed | None:
-    """What the host module's own traps and exhausted resources mean."""
-    if HOST_TRAP in words:
-        return Failed("trapped", "host")
-    resource = next((what for text, what in RESOURCES.items() if text in words), None)
-    return Failed("exhausted", resource) if resource else None
-
-
-def rejection(message: str) -> tuple[str, str]:
-    """Outcome of a module that does not compile; Wasmtime does not tell malformed from invalid."""
-    return ("unsupported" if UNSUPPORTED.search(message) else "invalid"), message
-
-
-class Store:
-    """A store: instances by name, and what is registered for imports."""
+class Session:
+    """A store with its instances by name, and what is registered for imports."""
 
     def __init__(self, library: Library, host: Host) -> None:
-        self.library, self.dll, self.host = library, library.dll, host
-        self.store = self.dll.wasmtime_store_new(library.engine, None, None)
-        self.context = self.dll.wasmtime_store_context(self.store)
-        if hasattr(self.dll, "wasmtime_store_limiter"):
-            self.dll.wasmtime_store_limiter(self.store, 1 << 31, 10_000_000, 10_000, 10_000, 10_000)
+        self.library, self.host = library, host
+        self.store = kind_of_store(library.api)(library.api, library.engine)
         self.instances: dict[str, Any] = {}
         self.registered: dict[str, Any] = {}
         self.host_functions: dict[str, Any] = {}
         self.fuel: int | None = None
 
-    def close(self) -> None:
-        """Free everything in it."""
-        self.dll.wasmtime_store_delete(self.store)
-
     def refuel(self) -> None:
         """Give the next instantiation or call its fuel."""
         if self.library.counts_fuel:
-            self.dll.wasmtime_context_set_fuel(self.context, (1 << 62) if self.fuel is None else self.fuel)
+            self.store.refuel((1 << 62) if self.fuel is None else self.fuel)
 
-    def export(self, instance: Any, name: str) -> Any:
-        """An export as an extern, None where there is none."""
-        extern = ctypes.create_string_buffer(ROOM)
-        encoded = name.encode()
-        found = self.dll.wasmtime_instance_export_get(self.context, instance, encoded, len(encoded), extern)
-        return extern if found else None
+    def instance(self, name: str) -> Any:
+        """The instance of that name."""
+        if name not in self.instances:
+            raise Failed("unsupported", f"no instance {name}")
+        return self.instances[name]
 
     def find(self, step: dict[str, Any]) -> Any:
         """The export that a step names."""
-        if step["name"] not in self.instances:
-            raise Failed("unsupported", f"no instance {step['name']}")
-        extern = self.export(self.instances[step["name"]], step["export"])
+        extern = self.store.export(self.instance(step["name"]), step["export"])
         if extern is None:
             raise Failed("unsupported", f"no export {step['export']}")
         return extern
 
     def resolve(self, module: str | None, name: str, of: str | None) -> Any:
         """An import."""
-        if module == "lab" and (found := self.host.function(self, name)):
-            return found
+        if module == "lab" and name in self.host.functions:
+            if name not in self.host_functions:
+                self.host_functions[name] = self.store.host_function(self.host.functions[name])
+            return self.host_functions[name]
         instance = self.instances.get(of or "") if module is None else self.registered.get(module)
-        extern = instance and self.export(instance, name)
-        if not extern:
+        extern = None if instance is None else self.store.export(instance, name)
+        if extern is None:
             raise Failed("unlinkable", f"unknown import: {module} {name}")
         return extern
 
     def instantiate(self, step: dict[str, Any]) -> list[str]:
         of = step.get("of")
-        if of is not None and of not in self.instances:
-            raise Failed("unsupported", f"no instance {of}")
         library = self.library
-        module = library.compile(base64.b64decode(step["module"])) if of is None else library.bridge(step["module"])
+        if of is not None:
+            self.instance(of)
+            module, data = library.bridge(step["module"])
+        else:
+            data = base64.b64decode(step["module"])
+            module = library.api.compile(library.engine, data)
         try:
             externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
-            stride = self.host.stride
-            imports = b"".join([extern.raw[:stride] for extern in externs])
-            instance, trap = ctypes.create_string_buffer(ROOM), c_void_p()
             self.refuel()
-            error = self.dll.wasmtime_instance_new(self.context, module, imports, len(externs), instance, byref(trap))
+            self.instances[step["name"]] = self.store.instantiate(module, data, externs)
         finally:
             if of is None:
-                self.dll.wasmtime_module_delete(module)
-        self.check(error, trap, "unlinkable")
-        self.instances[step["name"]] = instance
+                library.api.release(module)
         return []
 
-    def check(self, error: int | None, trap: c_void_p, otherwise: str) -> None:
-        """Raise what a call of the C API ended in, if not in success."""
-        if error:
-            message = self.library.error_message(error)
-            raise ours(message) or Failed("exhausted" if EXHAUSTED.search(message) else otherwise, message)
-        if not trap.value:
-            return
-        failed = self.library.trap(trap.value)
-        if self.library.has_exceptions:
-            exception = ctypes.create_string_buffer(ROOM)
-            if self.dll.wasmtime_context_take_exception(self.context, exception):
-                self.dll.wasmtime_exnref_unroot(exception)
-                failed = Failed("threw", "")
-        raise failed
-
     def register(self, step: dict[str, Any]) -> list[str]:
-        if step["name"] not in self.instances:
-            raise Failed("unsupported", f"no instance {step['name']}")
-        self.registered[step["as"]] = self.instances[step["name"]]
+        self.registered[step["as"]] = self.instance(step["name"])
         return []
 
     def call(self, step: dict[str, Any]) -> list[str]:
         extern = self.find(step)
-        if extern.raw[0] != FUNC:
+        if not self.store.is_function(extern):
             raise Failed("unsupported", f"export {step['export']} is no function")
         for _ in range(step.get("repeat", 1)):
-            trap = c_void_p()
             self.refuel()
-            error = self.dll.wasmtime_func_call(
-                self.context, ctypes.addressof(extern) + HANDLE, None, 0, None, 0, byref(trap)
-            )
-            if error or trap.value:
-                self.check(error, trap, "unsupported")
+            self.store.call(extern)
         return []
 
-    def memory(self, step: dict[str, Any]) -> tuple[int, int]:
-        """Address and size of an exported memory."""
-        extern = self.find(step)
-        handle = ctypes.addressof(extern) + HANDLE
-        if extern.raw[0] == MEMORY:
-            return (
-                self.dll.wasmtime_memory_data(self.context, handle) or 0,
-                self.dll.wasmtime_memory_data_size(self.context, handle),
-            )
-        if extern.raw[0] == SHARED_MEMORY:
-            shared = ctypes.cast(handle, OUT)[0]
-            found = self.dll.wasmtime_sharedmemory_data(shared) or 0, self.dll.wasmtime_sharedmemory_data_size(shared)
-            self.dll.wasmtime_extern_delete(extern)
-            return found
-        raise Failed("unsupported", f"export {step['export']} is no memory")
-
     def write(self, step: dict[str, Any]) -> list[str]:
-        address, size = self.memory(step)
+        address, size = self.store.memory(self.find(step))
         data, at = bytes.fromhex(step["hex"]), step["at"]
         if at < 0 or at + len(data) > size:
             raise Failed("unsupported", f"bytes {at} to {at + len(data)} of a memory of {size}")
@@ -406,7 +238,7 @@ class Store:
         return []
 
     def read(self, step: dict[str, Any], full: bool) -> list[str]:
-        address, size = self.memory(step)
+        address, size = self.store.memory(self.find(step))
         if "bytes" in step:
             at, count = step["at"], step["bytes"]
             if at < 0 or count < 0 or at + count > size:
@@ -451,125 +283,60 @@ def digest(address: int, size: int) -> str:
 
 
 class Host:
-    """Module `lab`: callbacks made once, which act on the store at work."""
+    """Module `lab`: functions made once, which act on the session at work."""
 
     def __init__(self, library: Library) -> None:
-        self.library, self.dll = library, library.dll
-        self.store: Store | None = None
+        self.library = library
+        self.session: Session | None = None
         self.trace: list[str] = []
         self.depth = 0
-        self.callbacks: dict[str, tuple[tuple[str, ...], tuple[str, ...], Any]] = {
-            "log": (("i32", "i64"), (), self.log),
-            "trap": ((), (), self.trap),
-            "reenter": (("i32",), (), self.reenter),
-        }
-        if "reference-types" in library.features and hasattr(self.dll, "wasmtime_externref_unroot"):
-            self.callbacks["extern"] = (("i32",), ("externref",), self.extern)
-            self.callbacks["number"] = (("externref",), ("i32",), self.number)
         self.functions = {
-            name: (library.function_type(params, results), CALLBACK(self.guarded(code)))
-            for name, (params, results, code) in self.callbacks.items()
+            "log": self.function(("i32", "i64"), (), self.log),
+            "trap": self.function((), (), self.trap),
+            "reenter": self.function(("i32",), (), self.reenter),
         }
-        self.stride = 0
-        self.stride = self.measure_stride()
+        if "reference-types" in library.features:
+            self.functions["extern"] = self.function(("i32",), ("externref",), self.number)
+            self.functions["number"] = self.function(("externref",), ("i32",), self.number)
 
-    def measure_stride(self) -> int:
-        """The size of an extern, which grew over the versions: up to where one of a memory is written."""
-        store = Store(self.library, self)
-        try:
-            module = base64.b64encode(b"\0asm\1\0\0\0" + bytes.fromhex("05030100010705010161 0200")).decode()
-            store.instantiate({"name": "", "module": module})
-            extern = ctypes.create_string_buffer(b"\xa5" * ROOM, ROOM)
-            self.dll.wasmtime_instance_export_get(store.context, store.instances[""], b"a", 1, extern)
-            return len(extern.raw.rstrip(b"\xa5")) + HANDLE - 1 & -HANDLE
-        finally:
-            store.close()
+    def function(self, params: tuple[str, ...], results: tuple[str, ...], code: Any) -> HostFunction:
+        """A function of this module."""
+        return HostFunction(self.library.api, params, results, code, self.store)
 
-    def function(self, store: Store, name: str) -> Any:
-        """The function of that name as an extern of the store, None where there is none."""
-        if name not in self.functions:
-            return None
-        if name not in store.host_functions:
-            type_, callback = self.functions[name]
-            extern = ctypes.create_string_buffer(ROOM)
-            handle = ctypes.addressof(extern) + HANDLE
-            self.dll.wasmtime_func_new_unchecked(store.context, type_, callback, None, None, handle)
-            store.host_functions[name] = extern
-        return store.host_functions[name]
+    def store(self) -> Store:
+        """The store at work."""
+        if self.session is None:
+            raise RuntimeError("no session is at work")
+        return self.session.store
 
-    def guarded(self, code: Any) -> Any:
-        """A callback that turns whatever Python raises into a trap: an exception would be ignored."""
+    def log(self, number: int, long: int) -> None:
+        self.trace.append(f"{number:x},{long:x}")
 
-        def callback(_env: int, _caller: int, values: Any, _count: int) -> int:
-            try:
-                return code(values) or 0
-            except Exception as error:
-                return self.new_trap(f"wasmlab: {error!r}")
+    def trap(self) -> None:
+        raise HostTrap(HOST_TRAP)
 
-        return callback
+    def number(self, number: int) -> int:
+        """From a reference to its number and back: the store makes and reads references."""
+        return number
 
-    def new_trap(self, message: str) -> int:
-        encoded = message.encode()
-        trap: int = self.dll.wasmtime_trap_new(encoded, len(encoded))
-        return trap
-
-    def log(self, values: Any) -> None:
-        self.trace.append(f"{values[0] & 0xFFFF_FFFF:x},{values[2]:x}")
-
-    def trap(self, values: Any) -> int:
-        return self.new_trap(HOST_TRAP)
-
-    def reenter(self, values: Any) -> int:
-        store = self.store
-        callee = store and store.registered.get("lab.callee")
-        extern = store and callee and store.export(callee, "reenter")
-        if not store or not extern or extern.raw[0] != FUNC:
-            return 0
+    def reenter(self, number: int) -> None:
+        session = self.session
+        callee = session and session.registered.get("lab.callee")
+        extern = session and callee and session.store.export(callee, "reenter")
+        if not session or not extern or not session.store.is_function(extern):
+            return
         if self.depth >= MAX_REENTRIES:
-            return self.new_trap(HOST_DEPTH)
-        argument = (c_uint64 * (ROOM // 8))(VALUE_TYPES["i32"], values[0] & 0xFFFF_FFFF)
-        trap = c_void_p()
+            raise HostTrap(HOST_DEPTH)
         self.depth += 1
         try:
-            error = self.dll.wasmtime_func_call(
-                store.context,
-                ctypes.addressof(extern) + HANDLE,
-                ctypes.cast(argument, c_char_p),
-                1,
-                None,
-                0,
-                byref(trap),
-            )
+            error, trap = session.store.invoke(extern, [number])
         finally:
             self.depth -= 1
         if error:
             # Its cause is at the end; before it each level tells all backtraces of those below.
-            return self.new_trap(self.library.error_message(error)[-300:])
-        return trap.value or 0
-
-    def extern(self, values: Any) -> int:
-        """The number, plus one because null is no datum, is the datum of the reference."""
-        context, reference = self.store and self.store.context, ctypes.create_string_buffer(ROOM)
-        if not self.dll.wasmtime_externref_new(context, (values[0] & 0xFFFF_FFFF) + 1, None, reference):
-            return self.new_trap("wasmlab: no room for a reference")
-        values[0] = self.dll.wasmtime_externref_to_raw(context, reference)
-        self.forget(reference)
-        return 0
-
-    def forget(self, reference: Any) -> None:
-        """Free a root; before there were exceptions it took other parameters, and the store frees it anyway."""
-        if self.library.has_exceptions:
-            self.dll.wasmtime_externref_unroot(reference)
-
-    def number(self, values: Any) -> int:
-        context, reference, raw = self.store and self.store.context, ctypes.create_string_buffer(ROOM), values[0]
-        datum = 0
-        if raw & 0xFFFF_FFFF:
-            self.dll.wasmtime_externref_from_raw(context, raw & 0xFFFF_FFFF, reference)
-            datum = self.dll.wasmtime_externref_data(context, reference) or 0
-            self.forget(reference)
-        values[0] = datum - 1 & 0xFFFF_FFFF
-        return 0
+            raise HostTrap(self.library.api.error_message(error)[-300:])
+        if trap:
+            raise HostTrap(trap)
 
 
 class Worker:
@@ -578,7 +345,7 @@ class Worker:
     def __init__(self, library: Library, answers: int) -> None:
         self.library, self.answers = library, answers
         self.host = Host(library)
-        self.sessions: dict[str, Store] = {}
+        self.sessions: dict[str, Session] = {}
 
     def say(self, message: dict[str, Any]) -> None:
         data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -603,20 +370,20 @@ class Worker:
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
         """The outcomes of a request and its trace."""
-        session = request.get("session")
-        store = self.sessions.pop(session, None) if session is not None else None
-        store = store or Store(self.library, self.host)
-        store.fuel = request.get("fuel")
-        self.host.store, self.host.trace, self.host.depth = store, [], 0
+        name = request.get("session")
+        session = self.sessions.pop(name, None) if name is not None else None
+        session = session or Session(self.library, self.host)
+        session.fuel = request.get("fuel")
+        self.host.session, self.host.trace, self.host.depth = session, [], 0
         full = request.get("observe") == "full"
         try:
-            outcomes = [store.step(step, full) for step in steps]
+            outcomes = [session.step(step, full) for step in steps]
         finally:
-            self.host.store = None
-            if session is None or any(step["do"] == "end" for step in steps):
-                store.close()
+            self.host.session = None
+            if name is None or any(step["do"] == "end" for step in steps):
+                session.store.close()
             else:
-                self.sessions[session] = store
+                self.sessions[name] = session
         answer: dict[str, Any] = {"outcomes": outcomes}
         if self.host.trace:
             answer["trace"] = self.host.trace
