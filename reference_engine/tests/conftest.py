@@ -1,12 +1,10 @@
-"""Fixtures: the official suite (WASMLAB_SUITES, or `shared/suites` beside the checkout), work counted, a store."""
+"""Fixtures: work counted, a store with modules."""
 
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,28 +17,6 @@ from wasmlab_ref.store import Extern, FuncInst, Instance
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import FuncType, ValType
 from wasmlab_ref.validate import validate
-
-
-def suites_folder() -> Path | None:
-    """The folder that holds `core/`, or None."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "suites"
-    for folder in (os.environ.get("WASMLAB_SUITES"), beside):
-        if folder and (Path(folder) / "core").is_dir():
-            return Path(folder)
-    return None
-
-
-@pytest.fixture(scope="session")
-def core_suite() -> Path:
-    """The official core suite; skips for a user who has none, fails in CI."""
-    suites = suites_folder()
-    if suites is None:
-        message = "the official suite is missing: `wasmlab suite fetch core`, or set WASMLAB_SUITES"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return suites / "core"
-
 
 Work = Callable[[Callable[[], object]], int]
 GROWTH = 2.3

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from wasmlab_ref import numerics
 from wasmlab_ref.isa import INSTRUCTIONS
 from wasmlab_ref.numerics import FUNCTIONS

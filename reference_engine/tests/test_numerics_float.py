@@ -11,6 +11,7 @@ from math import ceil, floor, isqrt, trunc
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from wasmlab_ref.numerics import FUNCTIONS
 from wasmlab_ref.numerics.floating import fused
 from wasmlab_ref.numerics.format import F32, F64

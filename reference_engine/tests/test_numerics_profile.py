@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from wasmlab_ref.numerics import FUNCTIONS, functions
 from wasmlab_ref.profile import NAN_PROFILES, RELAXED_CHOICES, Profile
 
