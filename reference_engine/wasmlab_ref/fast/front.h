@@ -45,7 +45,6 @@ typedef struct wl_loader {
     const wl_limits *limits;
     const uint8_t *bytes, *end; /* the module's copy */
     wl_error *error;            /* what decoding ends with; written once */
-    wl_error rejection;         /* what validation would end with; stage WL_OK as long as nothing is wrong */
     uint32_t function;          /* whose body is read, for messages */
 
     uint32_t rec_base, rec_size; /* the recursion group being read: its type indices */
@@ -57,8 +56,9 @@ typedef struct wl_loader {
     uint32_t n_codes;
     uint64_t work;
     uint8_t *declared; /* a bit for each function that ref.func may name; NULL as long as there is none */
-    uint8_t few_declared[16];
     wl_buffer stack, frames, scratch, runs, inits;
+    uint8_t few_declared[16];
+    wl_error rejection; /* what validation would end with; its stage is WL_OK as long as nothing is wrong */
 } wl_loader;
 
 typedef struct wl_reader {

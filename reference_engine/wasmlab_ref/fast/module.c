@@ -4,6 +4,15 @@
 
 #include "front.h"
 
+#if defined(__SANITIZE_ADDRESS__) /* the part of a chunk that is not given out yet must not be touched */
+#include <sanitizer/asan_interface.h>
+#define WL_POISON(at, size) ASAN_POISON_MEMORY_REGION(at, size)
+#define WL_UNPOISON(at, size) ASAN_UNPOISON_MEMORY_REGION(at, size)
+#else
+#define WL_POISON(at, size) (void)0
+#define WL_UNPOISON(at, size) (void)0
+#endif
+
 typedef struct wl_chunk {
     struct wl_chunk *next;
     char *at, *end;
@@ -29,6 +38,7 @@ static wl_module *new_module(wl_engine *engine, const uint8_t *bytes, size_t siz
     m->start = WL_NONE;
     m->chunks = chunk;
     m->references = 1;
+    WL_POISON(memory + head + size, copy - size + room);
     return m;
 }
 
@@ -45,8 +55,10 @@ void *wl_module_alloc(wl_module *m, size_t size) {
         chunk->at = memory + aligned(sizeof(wl_chunk));
         chunk->end = chunk->at + room;
         m->chunks = chunk;
+        WL_POISON(chunk->at, room);
     }
     void *result = chunk->at;
+    WL_UNPOISON(result, size);
     chunk->at += size;
     return result;
 }
@@ -110,7 +122,10 @@ wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_
                  wl_error *error) {
     wl_room room;
     *module = NULL;
-    *error = (wl_error){.function = WL_NONE};
+    error->stage = WL_OK;
+    error->function = WL_NONE;
+    error->offset = 0;
+    error->message[0] = 0;
     uint64_t largest = limits->module_bytes < (uint64_t)1 << 28 ? limits->module_bytes : (uint64_t)1 << 28;
     if (size > largest) {
         *error = (wl_error){WL_EXHAUSTED, WL_NONE, 0, "module size exhausted"};
@@ -121,21 +136,21 @@ wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_
         *error = (wl_error){WL_NO_MEMORY, WL_NONE, 0, "out of memory"};
         return error->stage;
     }
-    wl_loader l = {
-        .m = m,
-        .engine = engine,
-        .limits = limits,
-        .bytes = m->bytes,
-        .end = m->bytes + size,
-        .error = error,
-        .function = WL_NONE,
-        .rec_base = UINT32_MAX,
-        .stack = BUFFER(room.stack),
-        .frames = BUFFER(room.frames),
-        .scratch = BUFFER(room.scratch),
-        .runs = BUFFER(room.runs),
-        .inits = BUFFER(room.inits),
-    };
+    wl_loader l;
+    memset(&l, 0, offsetof(wl_loader, rejection));
+    l.m = m;
+    l.engine = engine;
+    l.limits = limits;
+    l.bytes = m->bytes;
+    l.end = m->bytes + size;
+    l.error = error;
+    l.function = WL_NONE;
+    l.rec_base = UINT32_MAX;
+    l.stack = BUFFER(room.stack);
+    l.frames = BUFFER(room.frames);
+    l.scratch = BUFFER(room.scratch);
+    l.runs = BUFFER(room.runs);
+    l.inits = BUFFER(room.inits);
     l.rejection.stage = WL_OK;
     if (wl_decode(&l) && wl_rejected(&l)) *error = l.rejection;
     wl_buffer *const buffers[] = {&l.stack, &l.frames, &l.scratch, &l.runs, &l.inits};

@@ -245,31 +245,91 @@ static bool validate_special(wl_validator *v, uint32_t op) {
     }
 }
 
-/* Most instructions are accesses to one of the first locals.  True if this was one, and it is done; false leaves
- * everything as it was. */
-static inline bool quick_local(wl_validator *v, uint32_t op) {
+/* As many instructions as have short immediates and find just the operands of their row: no rule of these says more.
+ * Whatever is otherwise is left to the rules below, and so is any error. */
+static void validate_quickly(wl_validator *v) {
     const uint8_t *p = v->r.p;
-    if (op - WL_OP_LOCAL_GET > WL_OP_LOCAL_TEE - WL_OP_LOCAL_GET || p >= v->r.end || *p >= v->n_quick) return false;
-    wl_type t = v->few[*p];
-    if (op == WL_OP_LOCAL_GET)
-        wl_push(v, t);
-    else if (v->top == v->base || v->top[-1] != t)
-        return false;
-    else
-        v->top -= op == WL_OP_LOCAL_SET;
-    v->r.p++;
-    return true;
+    wl_type *top = v->top, *const base = v->base, *const limit = v->limit - 1;
+    while (v->r.end - p >= 8 && top < limit) { /* 8: no instruction here is longer */
+        const wl_op_row *row = &wl_op_rows[*p];
+        size_t length = 1, there = (size_t)(top - base);
+        switch (row->immediate) {
+        case WL_IMM_NONE: break;
+        case WL_IMM_LOCAL: {
+            if (p[1] >= v->n_quick) goto out;
+            wl_type t = v->few[p[1]];
+            if (*p == WL_OP_LOCAL_GET) {
+                *top++ = t;
+                if (top > v->highest) v->highest = top;
+            } else {
+                if (there == 0 || top[-1] != t) goto out;
+                top -= *p == WL_OP_LOCAL_SET;
+            }
+            p += 2;
+            continue;
+        }
+        case WL_IMM_I32:
+        case WL_IMM_I64:
+            if (!(p[1] & 0x80))
+                length = 2;
+            else if (!(p[2] & 0x80))
+                length = 3;
+            else if (!(p[3] & 0x80))
+                length = 4;
+            else
+                goto out;
+            break;
+        case WL_IMM_MEM:
+            if (p[1] > row->argument || !v->quick_memory) goto out;
+            if (!(p[2] & 0x80))
+                length = 3;
+            else if (!(p[3] & 0x80))
+                length = 4;
+            else
+                goto out;
+            if (there < row->n_params || top[-(int)row->n_params] != WL_I32) goto out;
+            if (row->n_params == 2) {
+                if (top[-1] != row->params[1]) goto out;
+                top -= 2;
+            } else {
+                top[-1] = row->result;
+            }
+            p += length;
+            continue;
+        default: goto out;
+        }
+        if ((row->flags & WL_FLAG_SPECIAL) || there < row->n_params) goto out;
+        switch (row->n_params) {
+        case 0: break;
+        case 1:
+            if (top[-1] != row->params[0]) goto out;
+            top -= 1;
+            break;
+        case 2:
+            if (top[-1] != row->params[1] || top[-2] != row->params[0]) goto out;
+            top -= 2;
+            break;
+        default: goto out;
+        }
+        if (row->result) *top++ = row->result;
+        if (top > v->highest) v->highest = top;
+        p += length;
+    }
+out:
+    v->r.p = p;
+    v->top = top;
 }
 
 /* Instructions to the `end` of the outermost frame. */
 static bool validate_instructions(wl_validator *v) {
     while (v->n_frames) {
         uint32_t op;
+        if (WL_UNLIKELY(v->limit - v->top < WL_HEADROOM)) WL_TRY(reserve(v, WL_HEADROOM));
+        if (v->quick) validate_quickly(v);
         if (v->top > v->highest) v->highest = v->top;
-        WL_TRY(reserve(v, WL_HEADROOM));
+        if (WL_UNLIKELY(v->limit - v->top < WL_HEADROOM)) WL_TRY(reserve(v, WL_HEADROOM));
         v->at = v->r.p;
         WL_TRY(wl_get_op(&v->r, &op));
-        if (quick_local(v, op)) continue;
         const wl_op_row *row = &wl_op_rows[op];
         v->features |= 1u << row->feature;
         if (WL_UNLIKELY(v->gated)) wl_need_feature(v->l, v->at, 1u << row->feature);
@@ -312,6 +372,8 @@ bool wl_validate_body(wl_reader *r, uint32_t function, wl_body *body) {
     body->code = (uint32_t)(v.r.p - r->l->bytes);
     v.results = type->u.func.results;
     v.n_results = type->u.func.n_results;
+    v.quick = !v.gated;
+    v.quick_memory = v.m->n_memories && !v.m->memories[0].bounds.is64;
     *v.frame = (wl_frame){.results = v.results, .n_results = v.n_results, .op = WL_OP_END};
     WL_TRY(validate_instructions(&v));
     body->end = (uint32_t)(v.r.p - r->l->bytes);

@@ -30,6 +30,7 @@ typedef struct wl_validator {
     uint32_t n_frames;
     uint32_t max_depth, features; /* features: bits of the instructions met */
     bool constant, gated, has_handlers;
+    bool quick, quick_memory; /* validate_quickly may be tried; memory 0 is there and has 32-bit addresses */
 
     uint32_t n_params, n_few;
     uint32_t n_quick; /* of the few, those before the first that needs to be initialised; an index is one byte */
