@@ -105,20 +105,27 @@ class Engine:
         return bool(self.hello.get("tells_malformed"))
 
     @property
+    def profiles(self) -> bool:
+        """Whether it can make each choice that the standard leaves to engines."""
+        return bool(self.hello.get("profiles"))
+
+    @property
     def dialect(self) -> Dialect:
         """How one speaks to the worker."""
         return Dialect.of(self.hello)
 
     # Cases
 
-    def submit(self, case: Case, observe: str = "digest", deadline: float | None = None) -> None:
+    def submit(
+        self, case: Case, observe: str = "digest", deadline: float | None = None, more: dict[str, Any] | None = None
+    ) -> None:
         """Hand over a case.
 
-        `observe` is "digest", "full" (whole memories) or "rules"; `deadline` the seconds that it may take, by default
-        the row's.
+        `observe` is "digest", "full" (whole memories), "rules" or "taint"; `deadline` the seconds that it may take, by
+        default the row's; `more` what else the request says ("profile", "stack", "fuel").
         """
         plan = lower(case, self.dialect)
-        self.worker.submit(self.request(plan.steps, observe), deadline)
+        self.worker.submit({**self.request(plan.steps, observe), **(more or {})}, deadline)
         self._plans.append((plan, time.monotonic()))
 
     def collect(self) -> CaseResult:
@@ -141,11 +148,13 @@ class Engine:
             seconds,
         )
 
-    def run(self, case: Case, observe: str = "digest", deadline: float | None = None) -> CaseResult:
-        """The result of one case; only where nothing else is on its way."""
+    def run(
+        self, case: Case, observe: str = "digest", deadline: float | None = None, more: dict[str, Any] | None = None
+    ) -> CaseResult:
+        """The result of one case, as `submit` has it; only where nothing else is on its way."""
         if self._plans:
             raise RuntimeError("cases are on their way: their results come first")
-        self.submit(case, observe, deadline)
+        self.submit(case, observe, deadline, more)
         return self.collect()
 
     # Scripts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 _HEX = re.compile(r"0|[1-9a-f][0-9a-f]*")
@@ -43,12 +43,14 @@ class Outcome:
     In the standard's words: "returned", "trapped", "threw", "exhausted", "malformed", "invalid", "unlinkable";
     in the world's: "unsupported", "timed out", "crashed", "unparsed".  `values` are results or the payload of an
     exception; `detail` is the trap kind (several, joined by "|", where an engine does not tell them apart), the
-    tag, the exhausted resource, the signal, or the engine's own message.
+    tag, the exhausted resource, the signal, or the engine's own message.  `taint` is what a run says that keeps
+    track of what the standard leaves open: for each value the mask of its open bits, "" for none.
     """
 
     kind: str
     values: tuple[str, ...] = ()
     detail: str = ""
+    taint: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.kind, self.detail and f"({self.detail})", *self.values) if part)
@@ -60,6 +62,8 @@ class Outcome:
             found["values"] = list(self.values)
         if self.detail:
             found["detail"] = self.detail
+        if self.taint:
+            found["taint"] = list(self.taint)
         return found
 
     @staticmethod
@@ -67,10 +71,14 @@ class Outcome:
         """The inverse of `to_json`; "unparsed" for anything else (the data may come from a hostile worker)."""
         if isinstance(data, dict):
             kind, values, detail = data.get("kind"), data.get("values", []), data.get("detail", "")
-            strings = isinstance(values, list) and all(isinstance(v, str) for v in values)
-            if kind in OUTCOME_KINDS and strings and isinstance(detail, str):
-                return Outcome(kind, tuple(values), detail)
+            taint = data.get("taint", [])
+            if kind in OUTCOME_KINDS and _strings(values) and isinstance(detail, str) and _strings(taint):
+                return Outcome(kind, tuple(values), detail, tuple(taint))
         return Outcome("unparsed", detail=repr(data)[:200])
+
+
+def _strings(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(v, str) for v in found)
 
 
 STANDARD_KINDS = ("returned", "trapped", "threw", "exhausted", "malformed", "invalid", "unlinkable")

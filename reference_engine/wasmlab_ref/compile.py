@@ -24,7 +24,7 @@ from .control import (
     Label,
     unwind,
 )
-from .events import Reporter
+from .events import Weaver
 from .handlers import MAKERS, Handler, Stack
 from .outcome import Exhausted, Trap
 from .rules import rule
@@ -62,12 +62,12 @@ def make(instance: Instance, instr: Instr) -> Handler:
 
 def run_straight(instance: Instance, instrs: Iterable[Instr]) -> Stack:
     """Run straight-line instructions outside of any function; the operand stack they leave."""
-    reporter = None if instance.store.listener is None else Reporter(instance.store.listener, instance)
+    weaver = instance.store.weaver(instance)
     stack: Stack = []
     for position, instr in enumerate(instrs):
         handler = make(instance, instr)
-        if reporter is not None:
-            handler = reporter.around(position, instr, handler)
+        if weaver is not None:
+            handler = weaver.around(position, instr, handler)
         handler(stack, [])
     return stack
 
@@ -80,8 +80,8 @@ def translate(func: FuncInst, instance: Instance) -> Code:
     store = instance.store
     if count > store.limits.locals:
         raise Exhausted("locals")
-    reporter = None if store.listener is None else Reporter(store.listener, instance, func)
-    translation = _Translation(func, instance, len(type_.results), reporter)
+    weaver = store.weaver(instance, func)
+    translation = _Translation(func, instance, len(type_.results), weaver)
     entry = translation.run()
     size = count + translation.peak
     if size >= 64:
@@ -92,8 +92,8 @@ def translate(func: FuncInst, instance: Instance) -> Code:
 class _Translation:
     """One function on its way; `block` is None where code cannot be reached."""
 
-    def __init__(self, func: FuncInst, instance: Instance, results: int, reporter: Reporter | None) -> None:
-        self.func, self.instance, self.reporter = func, instance, reporter
+    def __init__(self, func: FuncInst, instance: Instance, results: int, weaver: Weaver | None) -> None:
+        self.func, self.instance, self.weaver = func, instance, weaver
         self.labels = [Label(0, results, 0, results)]
         self.height = self.peak = self.position = self.handlers = 0
         self.handler: ExceptionHandler | None = None
@@ -102,8 +102,8 @@ class _Translation:
     def run(self) -> Block:
         entry = self.block
         skipped = 0
-        if entry is not None and self.reporter:
-            entry.ops.append(self.reporter.entry())
+        if entry is not None and self.weaver:
+            entry.ops.append(self.weaver.entry())
         code = self.func.code
         if code is None or entry is None:
             raise TypeError("a host function has no code")
@@ -138,8 +138,8 @@ class _Translation:
             return
         if name not in {"end", "else"}:
             block.cost += 1
-            if self.reporter and name not in _TESTED:
-                block.ops.append(self.reporter.before(self.position, instr, self.handlers > 0))
+            if self.weaver and name not in _TESTED:
+                block.ops.append(self.weaver.before(self.position, instr, self.handlers > 0))
         control(self, block, instr)
 
     # -- the parts of a graph
@@ -150,13 +150,13 @@ class _Translation:
             self.peak = self.height
 
     def append(self, block: Block, instr: Instr, handler: Handler) -> None:
-        if self.reporter:
-            handler = self.reporter.around(self.position, instr, handler, self.handlers > 0)
+        if self.weaver:
+            handler = self.weaver.around(self.position, instr, handler, self.handlers > 0)
         block.ops.append(handler)
 
     def passing(self, block: Block, *rules: str) -> None:
-        if self.reporter:
-            block.ops.append(self.reporter.passing(*rules))
+        if self.weaver:
+            block.ops.append(self.weaver.passing(*rules))
 
     def finish(self, block: Block) -> None:
         """End a block; what follows cannot be reached until a label or a branch opens a new one."""
@@ -174,10 +174,10 @@ class _Translation:
     def leave(self, block: Block, depth: int) -> Block:
         """Let `block` drop what a branch over `depth` labels drops; the target."""
         label = self.labels[-1 - depth]
-        if self.reporter:
+        if self.weaver:
             crossed = ("Step_pure/br-handler",) if self.handlers > label.handlers else ()
             nested = ("Step_pure/br-label-succ",) if depth else ()
-            block.ops.append(self.reporter.passing(*nested, *crossed, "Step_pure/br-label-zero"))
+            block.ops.append(self.weaver.passing(*nested, *crossed, "Step_pure/br-label-zero"))
         if self.height != label.height + label.arity:
             block.ops.append(unwind(label.height, label.arity))
         return label.target()
@@ -238,7 +238,7 @@ class _Translation:
     @rule("Step_pure/label-vals", "Step_pure/handler-vals")
     def end(self, block: Block | None = None, instr: Instr | None = None) -> None:
         block = self.block
-        if block is not None and self.reporter:
+        if block is not None and self.weaver:
             self.passing(block, *self.rules_of_end())
         label = self.labels.pop()
         if label.otherwise is not None:
@@ -265,7 +265,7 @@ class _Translation:
     def clause(self, catch: Catch) -> Clause:
         label = self.labels[-1 - catch.label]
         tag = None if catch.tag is None else self.instance.tags[catch.tag]
-        if not self.reporter:
+        if not self.weaver:
             return Clause(catch.kind, tag, label.target(), label.height)
         edge = Block(kind=JUMP, next=label.target())
         crossed = ("Step_pure/br-handler",) if self.handlers > label.handlers else ()

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from .case import parse_value, value
 from .compile import translate
 from .control import Code
-from .events import Listener
+from .events import Listener, Reporter, Weaver
 from .execute import execute
 from .instantiate import instantiate
 from .limits import UNLIMITED, Account, Limits
@@ -38,6 +38,7 @@ from .store import (
     func_type,
     value_matches,
 )
+from .taint import Taint, TaintWeaver
 from .types import DefType, FuncType, RecType, RefType, SubType, ValType, roll
 from .validate import ValidModule
 
@@ -91,15 +92,23 @@ def argument(text: str, type_: ValType) -> Value:
 class Store:
     """A store: where modules are instantiated and functions run.
 
-    `instructions` counts what has been executed so far.
+    `instructions` counts what has been executed so far.  With a `taint` it keeps track of what the standard leaves
+    open, which excludes a listener.
     """
 
     def __init__(
-        self, profile: Profile | None = None, limits: Limits | None = None, listener: Listener | None = None
+        self,
+        profile: Profile | None = None,
+        limits: Limits | None = None,
+        listener: Listener | None = None,
+        taint: Taint | None = None,
     ) -> None:
-        self.listener = listener
+        if listener is not None and taint is not None:
+            raise ValueError("a store has a listener or a taint, not both")
+        self.listener, self.taint = listener, taint
         self.limits = limits or Limits()
-        self.numerics = functions(profile or Profile())
+        self.profile = profile or Profile()
+        self.numerics = functions(self.profile)
         self.memory = Account("memory", self.limits.memory_pages)
         self.table = Account("table", self.limits.table_elements)
         self.heap = Heap(self.limits.heap_bytes, self.bulk)
@@ -168,6 +177,12 @@ class Store:
     def _heard(self) -> AbstractContextManager[None]:
         """Within it, the listener hears of the typing rules that are applied."""
         return nullcontext() if self.listener is None else listening(self.listener.rule)
+
+    def weaver(self, instance: Instance, func: FuncInst | None = None) -> Weaver | None:
+        """What is woven into the code of a function, or (None) of an initialiser; mostly nothing."""
+        if self.taint is not None:
+            return TaintWeaver(self.taint, instance)
+        return None if self.listener is None else Reporter(self.listener, instance, func)
 
     def bulk(self, size: int) -> None:
         """Charge for an instruction that does `size` things at once."""

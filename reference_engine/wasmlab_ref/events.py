@@ -58,8 +58,32 @@ def accesses(instance: Instance, instr: Instr) -> Accesses | None:
     return None
 
 
-class Reporter:
-    """Weaves reports into the code of one function; see `compile.Observer`."""
+class Weaver:
+    """What puts more into the code of one function while it is translated; by itself nothing."""
+
+    def entry(self) -> Handler:
+        """A handler for the start of the function."""
+        return _nothing
+
+    def around(self, position: int, instr: Instr, handler: Handler, handled: bool = False) -> Handler:
+        """A handler in place of an instruction's own; `handled`: within a try_table of its function."""
+        return handler
+
+    def before(self, position: int, instr: Instr, handled: bool) -> Handler:
+        """A handler for what comes just before a control instruction."""
+        return _nothing
+
+    def passing(self, *rules: str) -> Handler:
+        """A handler for a place where rules apply that no instruction stands for."""
+        return _nothing
+
+
+def _nothing(stack: Stack, locals: Stack) -> None:
+    pass
+
+
+class Reporter(Weaver):
+    """Weaves reports to a listener."""
 
     def __init__(self, listener: Listener, instance: Instance, func: FuncInst | None = None) -> None:
         self.listener, self.instance, self.func = listener, instance, func

@@ -202,10 +202,10 @@ def memory_size(instance: Instance, instr: Instr) -> Handler:
 @rule("Step/memory.grow-succeed", "Step/memory.grow-fail")
 def memory_grow(instance: Instance, instr: Instr) -> Handler:
     memory = instance.memories[instr.args[0]]
-    failed = MAX_ADDRESS[memory.initial.address]
+    failed, grows = MAX_ADDRESS[memory.initial.address], instance.store.profile.grow
 
     def handler(stack: Stack, locals: Stack) -> None:
-        pages = memory.grow(stack[-1])
+        pages = memory.grow(stack[-1]) if grows or not stack[-1] else None
         stack[-1] = failed if pages is None else pages
 
     return handler

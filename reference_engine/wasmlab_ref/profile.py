@@ -27,6 +27,23 @@ RELAXED_CHOICES: Mapping[str, int] = MappingProxyType(
 )
 """The relaxed-SIMD parameters of the standard, each with the number of its alternatives."""
 
+RELAXED: Mapping[str, str] = MappingProxyType(
+    {
+        "i8x16.relaxed_swizzle": "R_swizzle",
+        "i32x4.relaxed_trunc_f32x4_s": "R_trunc_s",
+        "i32x4.relaxed_trunc_f32x4_u": "R_trunc_u",
+        "i32x4.relaxed_trunc_f64x2_s_zero": "R_trunc_s",
+        "i32x4.relaxed_trunc_f64x2_u_zero": "R_trunc_u",
+        **{f"{shape}.relaxed_{name}": "R_fmadd" for shape in ("f32x4", "f64x2") for name in ("madd", "nmadd")},
+        **{f"{shape}.relaxed_{name}": f"R_f{name}" for shape in ("f32x4", "f64x2") for name in ("min", "max")},
+        **{f"{shape}.relaxed_laneselect": "R_laneselect" for shape in ("i8x16", "i16x8", "i32x4", "i64x2")},
+        "i16x8.relaxed_q15mulr_s": "R_iq15mulr",
+        "i16x8.relaxed_dot_i8x16_i7x16_s": "R_idot",
+        "i32x4.relaxed_dot_i8x16_i7x16_add_s": "R_idot",
+    }
+)
+"""The parameter of each relaxed instruction."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -46,6 +63,9 @@ class Profile:
         R_swizzle      an index from 16 to 127 selects: 0 zero; 1 the lane modulo 16
         R_laneselect   0 bit by bit; 1 the lane's top bit decides
 
+    `single` are choices of single instructions, by mnemonic, which go before those: engines choose by what each
+    instruction costs, not by parameter.  With `grow` 0, memories and tables refuse to grow.
+
     For the truncations the standard's second alternative is any number at all.  The numbers here are those of x86
     instruction sequences; SpecTec counts the alternatives of R_trunc_u as four, too.
     """
@@ -60,11 +80,32 @@ class Profile:
     R_trunc_u: int = 0
     R_swizzle: int = 0
     R_laneselect: int = 0
+    single: tuple[tuple[str, int], ...] = ()
+    grow: int = 1
 
     def __post_init__(self) -> None:
         if self.nan not in NAN_PROFILES:
             raise ValueError(f"nan must be one of {', '.join(NAN_PROFILES)}, not {self.nan!r}")
-        for name, alternatives in RELAXED_CHOICES.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 0 <= value < alternatives:
-                raise ValueError(f"{name} must be from 0 to {alternatives - 1}, not {value!r}")
+        for name, alternatives in (*RELAXED_CHOICES.items(), ("grow", 2)):
+            _check(name, getattr(self, name), alternatives)
+        for name, value in self.single:
+            if name not in RELAXED:
+                raise ValueError(f"no choice {name!r}")
+            _check(name, value, RELAXED_CHOICES[RELAXED[name]])
+
+    def choice(self, mnemonic: str) -> int:
+        """What a relaxed instruction chooses."""
+        general: int = getattr(self, RELAXED[mnemonic])
+        return dict(self.single).get(mnemonic, general)
+
+    @staticmethod
+    def of(choices: Mapping[str, str | int]) -> Profile:
+        """The profile with these choices: `nan`, parameters, single instructions; ValueError for what is none."""
+        known = {"nan", "grow", *RELAXED_CHOICES}
+        single = tuple(sorted((name, int(value)) for name, value in choices.items() if name not in known))
+        return Profile(**{name: choices[name] for name in choices if name in known}, single=single)  # type: ignore[arg-type]
+
+
+def _check(name: str, value: int, alternatives: int) -> None:
+    if not isinstance(value, int) or not 0 <= value < alternatives:
+        raise ValueError(f"{name} must be from 0 to {alternatives - 1}, not {value!r}")

@@ -51,11 +51,11 @@ def table_size(instance: Instance, instr: Instr) -> Handler:
 @rule("Step/table.grow-succeed", "Step/table.grow-fail")
 def table_grow(instance: Instance, instr: Instr) -> Handler:
     table = instance.tables[instr.args[0]]
-    failed = MAX_ADDRESS[table.initial.address]
+    failed, grows = MAX_ADDRESS[table.initial.address], instance.store.profile.grow
 
     def handler(stack: Stack, locals: Stack) -> None:
         amount = stack.pop()
-        size = table.grow(amount, stack[-1])
+        size = table.grow(amount, stack[-1]) if grows or not amount else None
         stack[-1] = failed if size is None else size
 
     return handler

@@ -44,6 +44,7 @@ from wasmlab_ref.store import (
     func_type,
 )
 from wasmlab_ref.syntax import Instr
+from wasmlab_ref.taint import Open, Taint, taint_of
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import SHORTHANDS, FuncType
 from wasmlab_ref.validate import validate
@@ -107,6 +108,8 @@ class Session:
     # Module "lab"
 
     def _log(self, number: int, long: int) -> Sequence[Value]:
+        if taint_of(number) or taint_of(long):
+            raise Open("host call")
         self.trace.append(f"{number:x},{long:x}")
         return ()
 
@@ -120,6 +123,8 @@ class Session:
         return ()
 
     def _extern(self, number: int) -> Sequence[Value]:
+        if taint_of(number):
+            raise Open("host call")
         return (HostRef(number),)
 
     def _number(self, ref: Value) -> Sequence[Value]:
@@ -179,8 +184,10 @@ class Session:
     def do_get(self, step: dict[str, Any]) -> list[str]:
         match self.export(step):
             case GlobalInst(type_, content):
+                self.mask([content])
                 return written([content], [type_.value])
             case TableInst() as table:
+                self.mask([0, *table.refs[:TABLE_BOUND]])
                 return [value(table.type.address, len(table.refs)), *map(shape, table.refs[:TABLE_BOUND])]
         raise Unsupported(f"export {step['export']} is no global or table")
 
@@ -201,7 +208,10 @@ class Session:
         if "bytes" in step:
             data = self.memory(step, step["bytes"]).data
             return ["bytes:" + bytes(data[step["at"] : step["at"] + step["bytes"]]).hex()]
-        data = self.memory(step).data
+        memory = self.memory(step)
+        data = memory.data
+        if self.taint is not None and (masks := self.taint.of(memory)):
+            self.masks = ["", ",".join(f"{at:x}:{mask:x}" for at, mask in sorted(masks.items()))]
         content = f"bytes:{bytes(data).hex()}" if step["full"] else f"digest:{digest(data)}"
         return [value("i64", len(data)), content]
 
@@ -212,8 +222,25 @@ class Session:
     def do_end(self, step: dict[str, Any]) -> list[str]:
         return []
 
+    def mask(self, values: Sequence[Value]) -> None:
+        """Remember which bits of a step's values are open."""
+        if any(map(taint_of, values)):
+            self.masks = [f"{taint:x}" if (taint := taint_of(value)) else "" for value in values]
+
     def step(self, step: dict[str, Any]) -> Outcome:
-        """The outcome of a step."""
+        """The outcome of a step; of all steps after one whose end is open, too."""
+        if self.open:
+            return {"kind": "unsupported", "detail": self.open}
+        self.masks = []
+        try:
+            outcome = self.do(step)
+        except Open as decided:
+            self.open = f"open: {decided}"
+            return {"kind": "unsupported", "detail": self.open}
+        return {**outcome, "taint": self.masks} if self.masks else outcome
+
+    def do(self, step: dict[str, Any]) -> Outcome:
+        """The outcome of a step, its masks apart."""
         do = getattr(self, f"do_{step['do']}", None)
         if do is None or (self.bridge and (step["do"] in ("get", "parse") or step.get("args"))):
             return {"kind": "unsupported", "detail": f"no step {step['do']} here"}
@@ -236,6 +263,7 @@ class Session:
         exports = self.instances[step["name"]].exports if step["do"] == "call" and not self.bridge else {}
         for name, extern in exports.items():
             if isinstance(extern, TagInst) and extern is exception.tag:
+                self.mask(exception.fields)
                 values = written(exception.fields, func_type(extern.type).params)
                 return {"kind": "threw", "detail": name, **({"values": values} if values else {})}
         return {"kind": "threw"}
@@ -259,6 +287,7 @@ class Worker:
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/py", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
         native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True}
+        native |= {"profiles": True, "taint": True}
         self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 
     def answer(self, line: bytes) -> None:
@@ -266,22 +295,24 @@ class Worker:
         request: Any = None
         try:
             request = json.loads(line)
-            full = request.get("observe") == "full"
+            full = request.get("observe") in ("full", "taint")
             steps = [{**step, "do": str(step["do"]), "full": full} for step in request["steps"]]
             id_ = request["id"] + 0
+            profile = Profile.of(request["profile"]) if request.get("profile") else self.profile
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             found = request.get("id") if isinstance(request, dict) else None
             self.say({"id": found if isinstance(found, int) else None, "error": f"no request: {error!r}"[:500]})
             return
         self.say({"started": id_})
         try:
-            self.say({"id": id_, **self.run(request, steps)})
+            self.say({"id": id_, **self.run(request, steps, profile)})
         except Exception:
             traceback.print_exc()
             self.say({"id": id_, "error": traceback.format_exc(limit=-3)[-1500:]})
 
-    def run(self, request: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+    def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
         """The outcomes of a request, and what else was asked for."""
+        observe = request.get("observe")
         name = request.get("session")
         session = self.sessions.pop(name, None) if name is not None else None
         if session is None:

@@ -18,10 +18,11 @@ These functions are those of the deterministic profile; `functions` has those of
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
-from ..profile import Profile
+from ..profile import RELAXED, Profile
 from .conversion import conversions
 from .floating import operations
 from .format import F32, F64
@@ -35,6 +36,13 @@ __all__ = ["FUNCTIONS", "Function", "functions"]
 @cache
 def functions(profile: Profile) -> Mapping[str, Function]:
     """The function of every numeric instruction under the profile, by mnemonic ("i32.add")."""
+    if profile.single:
+        general = replace(profile, single=())
+        single = {
+            name: functions(replace(general, **{RELAXED[name]: choice}))[name]  # type: ignore[arg-type]
+            for name, choice in profile.single
+        }
+        return MappingProxyType({**functions(general), **single})
     return MappingProxyType(
         {
             **INTEGER,
