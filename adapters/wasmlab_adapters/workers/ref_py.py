@@ -95,9 +95,11 @@ class Used(Listener):
 class Session:
     """A store with its instances by name, and what is registered for imports."""
 
-    def __init__(self, profile: Profile, limits: Limits, used: Used | None, bridge: bool) -> None:
-        self.store = Store(profile, limits, used)
-        self.used, self.bridge = used, bridge
+    def __init__(self, profile: Profile, limits: Limits, used: Used | None, taint: Taint | None, bridge: bool) -> None:
+        self.store = Store(profile, limits, used, taint)
+        self.used, self.taint, self.bridge = used, taint, bridge
+        self.masks: list[str] = []
+        self.open = ""
         self.instances: dict[str, Instance] = {}
         self.registered: dict[str, dict[str, Extern]] = {} if bridge else {"spectest": spectest(self.store)}
         self.trace: list[str] = []
@@ -316,9 +318,15 @@ class Worker:
         name = request.get("session")
         session = self.sessions.pop(name, None) if name is not None else None
         if session is None:
-            used = Used() if request.get("observe") == "rules" else None
-            session = Session(self.profile, self.limits, used, self.bridge)
-        session.store.limits = dataclasses.replace(session.store.limits, fuel=request.get("fuel"))
+            used, taint = Used() if observe == "rules" else None, Taint() if observe == "taint" else None
+            session = Session(profile, self.limits, used, taint, self.bridge)
+        share = request.get("stack", 100)
+        session.store.limits = dataclasses.replace(
+            session.store.limits,
+            fuel=request.get("fuel"),
+            call_depth=self.limits.call_depth * share // 100,
+            values=self.limits.values * share // 100,
+        )
         session.trace = []
         before = session.store.instructions
         answer: dict[str, Any] = {"outcomes": [session.step(step) for step in steps]}
@@ -326,7 +334,7 @@ class Worker:
             self.sessions[name] = session
         if session.trace:
             answer["trace"] = session.trace
-        if request.get("observe") == "rules" and (used := session.used):
+        if observe == "rules" and (used := session.used):
             answer |= {"rules": sorted(used.rules), "executed": sorted(used.executed)}
             answer["instructions"] = session.store.instructions - before
         return answer
