@@ -181,6 +181,7 @@ class Session:
             except Thrown:
                 if not left:
                     raise
+        self.mask(results)
         return written(results, type_.results)
 
     def do_get(self, step: dict[str, Any]) -> list[str]:
