@@ -232,6 +232,7 @@ struct wl_instance {
     bool *dropped; /* data segments */
     wl_funcinst *own_funcs;
     wl_globalinst *own_globals;
+    wl_taginst *own_tags;
     wl_instance *next;
 };
 
@@ -290,8 +291,9 @@ struct wl_store {
     wl_tableinst *tables;
     uint64_t pages_left, elements_left;
     struct translator *translator;
-    struct wl_arena_chunk *arena;
-    /* what is running outside of frames, for the collector */
+    struct wl_session *session; /* program.c */
+    struct wl_host *hosts;
+    /* what is under construction outside of frames, for the collector */
     wl_refval *extra_roots;
     uint32_t n_extra_roots;
 #ifdef WASMLAB_LOOP
@@ -310,13 +312,12 @@ struct wl_store {
 int wl_execute(wl_store *, wl_funcinst *, const uint64_t *args, uint64_t *results); /* a wl_status */
 void wl_translator_free(struct translator *);
 int wl_translate(wl_store *, wl_funcinst *);                                    /* WL_DONE or what ran out */
-int wl_constant(wl_instance *, const wl_expr *, uint64_t value[2], const uint8_t **end);
 bool wl_commit(wl_meminst *, uint64_t bytes); /* makes that many bytes be there; false: no memory */
 int64_t wl_memory_grow(wl_store *, wl_meminst *, uint64_t pages); /* old size in pages, or -1 */
 int64_t wl_table_grow(wl_store *, wl_tableinst *, uint64_t n, wl_refval init);
 int wl_memory_init(wl_instance *, wl_meminst *, uint32_t data, uint64_t to, uint64_t from, uint64_t n);
 int wl_table_init(wl_instance *, wl_tableinst *, uint32_t elem, uint64_t to, uint64_t from, uint64_t n);
-bool wl_charge(wl_store *, uint64_t bytes); /* fuel for what is done in bulk; false: none left */
+bool wl_bulk(wl_store *, uint64_t bytes); /* fuel for what is done in bulk; false: none left */
 extern const wl_word wl_code_translate[], wl_code_exit[], wl_code_foreign_return[];
 
 /* What arithmetic on these operands gives where it gives a NaN. */

@@ -421,7 +421,7 @@ int wl_next_slice(wl_store *x) {
     return x->fuel >= 0 ? WL_DONE : WL_OUT_OF_FUEL;
 }
 
-bool wl_charge(wl_store *x, uint64_t bytes) {
+bool wl_bulk(wl_store *x, uint64_t bytes) {
     x->fuel -= (int64_t)(bytes >> 6);
     while (x->fuel < 0)
         if (wl_next_slice(x) != WL_DONE) return false;

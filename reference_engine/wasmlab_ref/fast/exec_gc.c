@@ -145,7 +145,7 @@ static uint32_t store_slot(uint8_t *to, const uint64_t *slot, wl_type type) {
 
 static wl_array *new_array(wl_store *x, uint8_t *top, const wl_deftype *type, uint64_t n) {
     uint64_t bytes = n * type->u.array.element_size; /* below 2^36 */
-    if (bytes > x->limits.heap_bytes || !wl_charge(x, bytes)) return NULL;
+    if (bytes > x->limits.heap_bytes || !wl_bulk(x, bytes)) return NULL;
     wl_array *a = wl_gc_allocate(x, top, sizeof *a + bytes);
     if (!a) return NULL;
     a->header.type = type;
@@ -167,7 +167,7 @@ static wl_structure *new_structure(wl_store *x, uint8_t *top, const wl_deftype *
         NEXT(words); \
     } while (0)
 
-static void fill_structure(wl_structure *s, const wl_deftype *type, const uint64_t *slots) {
+void wl_fill_structure(wl_structure *s, const wl_deftype *type, const uint64_t *slots) {
     for (uint32_t i = 0; i < type->u.structure.n_fields; i++) {
         const wl_field *field = &type->u.structure.fields[i];
         slots += store_slot(s->fields + field->offset, slots, field->type);
@@ -177,7 +177,7 @@ OP(wl_op_struct_new) {
     const wl_deftype *type = ip[2].p;
     wl_structure *s = new_structure(x, SLOT(ip[1].b), type);
     if (!s) return WL_OUT_OF_HEAP;
-    fill_structure(s, type, &U64(ip[1].a));
+    wl_fill_structure(s, type, &U64(ip[1].a));
     RESULT(s, 3);
 }
 OP(wl_op_struct_new_default) {
@@ -186,7 +186,7 @@ OP(wl_op_struct_new_default) {
     RESULT(s, 3);
 }
 
-static void fill(wl_array *a, uint64_t at, const uint64_t *value, uint64_t n) {
+void wl_fill_array(wl_array *a, uint64_t at, const uint64_t *value, uint64_t n) {
     const wl_deftype *type = a->header.type;
     uint32_t size = type->u.array.element_size;
     uint8_t *to = a->elements + at * size;
@@ -199,7 +199,7 @@ OP(wl_op_array_new) { /* value, length */
     const uint64_t *value = &U64(ip[1].a);
     wl_array *a = new_array(x, SLOT(ip[1].b), type, (uint32_t)value[wl_slots(type->u.array.field.type)]);
     if (!a) return no_array(x);
-    fill(a, 0, value, a->length);
+    wl_fill_array(a, 0, value, a->length);
     RESULT(a, 3);
 }
 OP(wl_op_array_new_default) {
@@ -263,8 +263,8 @@ OP(wl_op_array_fill) { /* array, index, value, length */
     if (!a) return WL_TRAP_NULL_ARRAY;
     uint64_t at = (uint32_t)args[1], n = (uint32_t)args[2 + wl_slots(a->header.type->u.array.field.type)];
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
-    if (!wl_charge(x, n * a->header.type->u.array.element_size)) return WL_OUT_OF_FUEL;
-    fill(a, at, args + 2, n);
+    if (!wl_bulk(x, n * a->header.type->u.array.element_size)) return WL_OUT_OF_FUEL;
+    wl_fill_array(a, at, args + 2, n);
     NEXT(3);
 }
 OP(wl_op_array_copy) { /* to, index, from, index, length */
@@ -275,7 +275,7 @@ OP(wl_op_array_copy) { /* to, index, from, index, length */
     uint64_t i = (uint32_t)args[1], j = (uint32_t)args[3], n = (uint32_t)args[4];
     if (outside(to, i, n) || outside(from, j, n)) return WL_TRAP_ARRAY_BOUNDS;
     uint32_t size = to->header.type->u.array.element_size;
-    if (!wl_charge(x, n * size)) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, n * size)) return WL_OUT_OF_FUEL;
     memmove(to->elements + i * size, from->elements + j * size, n * size);
     NEXT(3);
 }
@@ -287,7 +287,7 @@ OP(wl_op_array_init_data) { /* array, index, offset, length */
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
     const uint8_t *from = data_bytes(x, ip[1].u, (uint32_t)args[2], n * size);
     if (!from) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_charge(x, n * size)) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, n * size)) return WL_OUT_OF_FUEL;
     memcpy(a->elements + at * size, from, n * size);
     NEXT(3);
 }
@@ -299,7 +299,7 @@ OP(wl_op_array_init_elem) {
     uint64_t at = (uint32_t)args[1], from = (uint32_t)args[2], n = (uint32_t)args[3];
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
     if (from > e->n || n > e->n - from) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_charge(x, n * sizeof(wl_refval))) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, n * sizeof(wl_refval))) return WL_OUT_OF_FUEL;
     if (n) memcpy((wl_refval *)a->elements + at, e->elements + from, n * sizeof(wl_refval));
     NEXT(3);
 }

@@ -190,7 +190,7 @@ OP(wl_op_memory_fill) {
     wl_meminst *m = ip[2].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], m->size)) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_charge(x, args[2])) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
     if (!wl_commit(m, args[0] + args[2])) return WL_OUT_OF_MEMORY;
     memset(m->data + args[0], (uint8_t)args[1], args[2]);
     RELOAD();
@@ -201,7 +201,7 @@ OP(wl_op_memory_copy) {
     const uint64_t *args = &U64(ip[1].a);
     uint64_t n = args[2];
     if (outside(args[0], n, to->size) || outside(args[1], n, from->size)) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_charge(x, n)) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, n)) return WL_OUT_OF_FUEL;
     if (!wl_commit(to, args[0] + n) || !wl_commit(from, args[1] + n)) return WL_OUT_OF_MEMORY;
     memmove(to->data + args[0], from->data + args[1], n);
     RELOAD();
@@ -253,7 +253,7 @@ OP(wl_op_table_fill) {
     wl_tableinst *t = ip[2].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], t->size)) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_charge(x, args[2])) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
     for (uint64_t i = 0; i < args[2]; i++) t->elements[args[0] + i] = args[1];
     NEXT(3);
 }
@@ -261,7 +261,7 @@ OP(wl_op_table_copy) {
     wl_tableinst *to = ip[2].p, *from = ip[3].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], to->size) || outside(args[1], args[2], from->size)) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_charge(x, args[2])) return WL_OUT_OF_FUEL;
+    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
     if (args[2]) memmove(to->elements + args[0], from->elements + args[1], args[2] * sizeof(wl_refval));
     NEXT(4);
 }

@@ -48,6 +48,10 @@ int wl_new_exception(wl_store *, uint8_t *top, const wl_taginst *, const uint64_
 void wl_collect(wl_store *, uint8_t *top);
 void wl_heap_free(wl_gcheap *);
 
+/* From slots; an array's element is one or two of them. */
+void wl_fill_structure(wl_structure *, const wl_deftype *, const uint64_t *slots);
+void wl_fill_array(wl_array *, uint64_t at, const uint64_t *value, uint64_t n);
+
 /* Whether a reference has that type; `type` as in wl_type. */
 bool wl_ref_matches(const wl_store *, wl_refval, wl_type type);
 
