@@ -99,7 +99,7 @@ wl_limits wl_default_limits(void) {
     return (wl_limits){
         .features = WL_ALL_FEATURES,
         .module_bytes = (uint64_t)1 << 28,
-        .validation_work = 20000000,
+        .validation_work = 200000000, /* a fraction of a second */
         .fuel = INT64_MAX,
         .call_depth = 10000,
         .host_depth = 50,

@@ -48,7 +48,7 @@ bool wl_pop_ref(wl_validator *v, wl_type *t) {
 }
 
 bool wl_charge(wl_validator *v, uint64_t n) {
-    if (n < 1000) return true;
+    if (n <= 1000) return true; /* what the JavaScript API allows functions to have */
     v->l->work += n;
     return v->l->work <= v->l->limits->validation_work || wl_reject(v->l, WL_EXHAUSTED, v->at, "validation exhausted");
 }
