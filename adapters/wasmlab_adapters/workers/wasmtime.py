@@ -10,7 +10,6 @@ are the C API's `wasmtime_config_<setting>_set`, and for short `opt=none`, `rega
 from __future__ import annotations
 
 import argparse
-import base64
 import ctypes
 import gc
 import glob
@@ -19,6 +18,8 @@ import json
 import os
 import re
 import sys
+from base64 import b64decode
+from collections.abc import Callable
 from ctypes import c_uint64, c_void_p
 from typing import Any
 
@@ -39,28 +40,26 @@ CHOICES = {
     "regalloc": ("cranelift_regalloc_algorithm", ("backtracking", "single_pass")),
     "strategy": ("strategy", ("auto", "cranelift", "winch")),
 }
-PROBES = {
-    # feature: the setting that switches it on, and a module that only an engine with the feature compiles
-    "mvp": ("", ""),
-    "sign-extension": ("", "01060160017f017f030201000a070105002000c00b"),
-    "saturating-truncation": ("", "01060160017d017f030201000a080106002000fc000b"),
-    "multi-value": ("multi_value", "0106016000027f7f030201000a08010600410041000b"),
-    "bulk-memory": ("bulk_memory", "0104016000000302010005030100010a0d010b00410041004100fc0b000b"),
-    "reference-types": ("reference_types", "0105016000016f030201000404016f00010a08010600410025000b"),
-    "simd": ("simd", "01060160017b017b030201000a080106002000fd610b"),
-    "extended-const": ("", "0609017f00410041006a0b"),
-    "tail-call": ("tail_call", "010401600000030201000a0601040012000b"),
-    "multi-memory": ("multi_memory", "0105016000017f03020100050502000100010a0a0108004100284201000b"),
-    "memory64": ("memory64", "0105016000017f0302010005030104010a0901070042002802000b"),
-    "table64": ("memory64", "0105016000016f030201000404016f04010a08010600420025000b"),
-    "relaxed-simd": ("relaxed_simd", "01060160017b017b030201000a0b01090020002000fd80020b"),
-    "function-references": ("function_references", "0109026000006001640000030201010a08010600200014000b"),
-    "exceptions": ("exceptions", "010401600000030201000d030100000a0f010d0002401f4001020008000b0b0b"),
-    "gc": ("gc", "0109025f017f016000017f030201010a0b010900fb0100fb0200000b"),
+SETTINGS = {
+    "multi-value": "multi_value",
+    "bulk-memory": "bulk_memory",
+    "reference-types": "reference_types",
+    "simd": "simd",
+    "tail-call": "tail_call",
+    "multi-memory": "multi_memory",
+    "memory64": "memory64",
+    "table64": "memory64",
+    "relaxed-simd": "relaxed_simd",
+    "function-references": "function_references",
+    "exceptions": "exceptions",
+    "gc": "gc",
+    "threads": "threads",
 }
+"""The settings that switch features on, in releases that have them."""
 BASES = {"relaxed-simd": "simd", "gc": "function-references", "table64": "memory64"}
 """Features that the library does not take without another one."""
 
+FEATURE_MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "features.tsv")
 MAX_REENTRIES = 50
 KEPT_BRIDGES = 1000
 BLOCK = 4096
@@ -76,25 +75,22 @@ class Library:
         self.settings = dict(settings)
         self.bridges: dict[str, tuple[int, bytes]] = {}
         lacking = self.settings.pop("without", "").split(",")
-        self.without = [name for name in PROBES if name in lacking or BASES.get(name) in lacking]
+        self.without = [name for name in SETTINGS if name in lacking or BASES.get(name) in lacking]
         self.counts_fuel = self.settings.get("consume_fuel") == "true"
         if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
             sys.exit("consume_fuel=true: this library cannot set fuel")
-        wanted = [name for name in PROBES if name not in self.without]
-        if self.fails(wanted):
+        wanted = [name for name in SETTINGS if name not in self.without]
+        if not self.survives(lambda: self.new_engine(wanted)):
             wanted = self.bearable(wanted)
-        if not wanted:
-            settings_ = " ".join(f"{key}={value}" for key, value in self.settings.items()) or "no settings"
-            sys.exit(f"this library makes no engine with {settings_}")
         self.engine = self.new_engine(wanted)
-        self.features = [name for name in PROBES if name not in self.without and self.compiles(PROBES[name][1])]
+        self.features = self.complete()
 
     def new_engine(self, features: list[str]) -> int:
         """An engine; aborts the process where the library does not like the settings."""
         config = self.dll.wasm_config_new()
         self.set(config, "parallel_compilation", "false", optional=True)
         for names, value in ((features, "true"), (self.without, "false")):
-            for setting in {PROBES[name][0] for name in names} - {""}:
+            for setting in {SETTINGS[name] for name in names}:
                 self.set(config, f"wasm_{setting}", value, optional=True)
         for key, value in self.settings.items():
             self.set(config, key, value)
@@ -120,36 +116,46 @@ class Library:
         elif not optional:
             sys.exit(f"{key}={value}: this library has no such setting or value")
 
-    def fails(self, features: list[str]) -> bool:
-        """Whether an engine with these features ends the process or does not have them all, tried in a child."""
+    def survives(self, act: Callable[[], object]) -> bool:
+        """Whether something leaves the process alive and raises nothing, tried in a child."""
         child = os.fork()
         if child == 0:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            self.engine = self.new_engine(features)
-            os._exit(not all(self.compiles(PROBES[name][1]) for name in features))
-        return os.waitpid(child, 0)[1] != 0
+            status = 1
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                act()
+                status = 0
+            finally:
+                os._exit(status)
+        return os.waitpid(child, 0)[1] == 0
 
     def bearable(self, features: list[str]) -> list[str]:
-        """The features that the library accepts with these settings, each added to those before it."""
+        """The features that the library can be asked for with these settings, each added to those before it."""
         found: list[str] = []
+        if not self.survives(lambda: self.new_engine([])):
+            said = " ".join(f"{key}={value}" for key, value in self.settings.items())
+            sys.exit(f"this library makes no engine with {said or 'its own settings'}")
         for name in features:
-            if not self.fails([*found, name]):
+            if self.survives(lambda: self.new_engine([*found, name])):  # noqa: B023
                 found.append(name)
         return found
 
-    def compiles(self, body: str) -> bool:
-        """Whether a probe compiles."""
-        try:
-            self.api.release(self.api.compile(self.engine, b"\0asm\1\0\0\0" + bytes.fromhex(body)))
-        except Failed:
-            return False
-        return True
+    def complete(self) -> list[str]:
+        """The features of which all is there: the modules of these use every instruction."""
+        with open(FEATURE_MODULES) as file:
+            modules = dict(line.rstrip("\n").split("\t") for line in file)
+
+        def compiles(*names: str) -> bool:
+            return self.survives(lambda: [self.api.compile(self.engine, b64decode(modules[name])) for name in names])
+
+        names = [name for name in modules if name not in self.without]
+        return names if compiles(*names) else [name for name in names if compiles(name)]
 
     def bridge(self, encoded: str) -> tuple[int, bytes]:
         """A module that observes another one: many cases have the same, so the last ones stay compiled."""
         found = self.bridges.pop(encoded, None)
         if found is None:
-            data = base64.b64decode(encoded)
+            data = b64decode(encoded)
             found = self.api.compile(self.engine, data), data
         self.bridges[encoded] = found
         if len(self.bridges) > KEPT_BRIDGES:
@@ -205,7 +211,7 @@ class Session:
             self.instance(of)
             module, data = library.bridge(step["module"])
         else:
-            data = base64.b64decode(step["module"])
+            data = b64decode(step["module"])
             module = library.api.compile(library.engine, data)
         try:
             externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
