@@ -28,13 +28,13 @@ from typing import Any
 from reference import Executed, Listener, run
 
 from wasmlab_gen import Config, SeededSource, case
-from wasmlab_ref import compile as translation
 from wasmlab_ref.case import Case, Instantiate, Invoke
 from wasmlab_ref.decode import decode
-from wasmlab_ref.events import Reporter
+from wasmlab_ref.engine import Store
+from wasmlab_ref.events import Reporter, Weaver
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.isa import INSTRUCTIONS
-from wasmlab_ref.store import FuncInst
+from wasmlab_ref.store import FuncInst, Instance
 from wasmlab_ref.syntax import Instr
 
 BARS = {"execution": 95, "validation": 90, "trap rules": 92, "live": 80, "complete": 95, "observed": 60}
@@ -82,31 +82,33 @@ class Flipping(Reporter):
                 Flipping.count += 1
                 if Flipping.count == Flipping.target:
                     stack[-1] ^= 1 << Flipping.bit % width
-                    Flipping.flipped = instr.op.mnemonic
+                    body = () if self.func.code is None else self.func.code.body
+                    Flipping.flipped = " ".join(step.op.mnemonic for step in body[position : position + 3])
 
         return flipping
 
     flipped = ""
 
 
+class FlippingStore(Store):
+    """A store that translates so."""
+
+    def weaver(self, instance: Instance, func: FuncInst | None = None) -> Weaver | None:
+        return Flipping(Listener(), instance, func)
+
+
 def observed(drawn: Case, rng: random.Random, samples: int, lost: Counter[str]) -> int:
     """Of so many flips, how many are seen; `lost` counts the others by instruction."""
-    translation.Reporter = Flipping  # type: ignore[misc]
-    try:
-        Flipping.count, Flipping.target = 0, 0
-        before = run(drawn, listener=Listener())
-        total, seen = Flipping.count, 0
-        if not total:
-            return samples
-        for _ in range(samples):
-            Flipping.count, Flipping.target, Flipping.bit = 0, 1 + rng.randrange(total), rng.randrange(128)
-            if run(drawn, listener=Listener(), fuel=4 * before.instructions + 1000).seen != before.seen:
-                seen += 1
-            else:
-                lost[Flipping.flipped] += 1
-        return seen
-    finally:
-        translation.Reporter = Reporter  # type: ignore[misc]
+    Flipping.count, Flipping.target = 0, 0
+    before = run(drawn, kind=FlippingStore)
+    total, seen = Flipping.count, 0
+    for _ in range(samples if total else 0):
+        Flipping.count, Flipping.target, Flipping.bit = 0, 1 + rng.randrange(total), rng.randrange(128)
+        if run(drawn, fuel=4 * before.instructions + 1000, kind=FlippingStore).seen != before.seen:
+            seen += 1
+        else:
+            lost[Flipping.flipped] += 1
+    return seen
 
 
 # All of it
@@ -189,7 +191,7 @@ class Quality:
             print("rare:", *(f"{name}={n}" for n, name in rare))
             print("rows never executed:", *sorted({row.mnemonic for row in INSTRUCTIONS} - self.rows))
             print("dead:", *(f"{name}={n}" for name, n in self.dead.most_common(40)))
-            print("lost:", *(f"{name}={n}" for name, n in self.lost.most_common(40)))
+            print("lost:", *(f"{name}={n}," for name, n in self.lost.most_common(40)))
 
     def below(self) -> list[str]:
         """What misses its bar."""

@@ -85,11 +85,15 @@ class Host:
 
 
 def run(
-    case: Case, profile: Profile | None = None, listener: Listener | None = None, fuel: int = 200_000
+    case: Case,
+    profile: Profile | None = None,
+    listener: Listener | None = None,
+    fuel: int = 200_000,
+    kind: type[Store] = Store,
 ) -> Run:
     """Run a case; `fuel` is for each step."""
     found = Run()
-    store = Store(profile, Limits(fuel=fuel, call_depth=1000), listener)
+    store = kind(profile, Limits(fuel=fuel, call_depth=1000), listener)
     host = Host(store, lambda a, b: found.log.append((a, b)))
     for step in case.steps:
         try:

@@ -73,6 +73,7 @@ class Builder:
         self.memory_defs: list[MemType] = []
         self.bodies: dict[int, Func] = {}
         self.start: int | None = None
+        self.total = Global(-1, "i64", True)
         self.host_log: Function | None = None
         self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
         self._lacks: dict[Group, bool] = {}

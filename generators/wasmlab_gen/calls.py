@@ -27,7 +27,7 @@ def callees(b: Body, accept: Callable[[Function], bool]) -> list[Function]:
     found = [
         f
         for f in b.module.functions
-        if f.cost and accept(f) and (f.escapes or not caller.escapes) and b.affordable(f.cost)
+        if f.cost and not f.fault and accept(f) and (f.escapes or not caller.escapes) and b.affordable(f.cost)
     ]
     if any(f.throws for f in found) and not b.trying and b.below(8):
         found = [f for f in found if not f.throws]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wasmlab_ref.syntax import Cast, Catch
 from wasmlab_ref.types import RefType, ValType
 
-from . import calls
+from . import calls, faults
 from .function import Label
 from .parts import Tag
 from .registry import expression, statement
@@ -224,6 +224,7 @@ def switch(b: Body, _: Any, t: None, fuel: int, nan: str) -> None:
     for _i in range(cases):
         b.open("block", ())
     b.expr("i32", fuel)
+    b.mix("i32")
     b.const("i32", 7)
     b.emit("i32.and")
     others = targets(b, ())
@@ -287,11 +288,15 @@ def go(b: Body, fuel: int) -> None:
         label = b.source.pick(labels)
         b.exprs(b.labels[-1 - label].types, fuel // 2)
         b.emit("br", label)
-    elif kind < 5 and calls.tail_call(b, fuel):
+        return
+    if kind >= 5 and b.below(2):
+        b.settle()
+    if kind < 5 and calls.tail_call(b, fuel):
         pass
     elif kind < 7 and b.module.tags and (b.trying or not b.careful):
         throw(b, b.source.pick(b.module.tags), fuel)
     elif kind == 11 and b.below(100) < 10 * b.risk:
+        faults.draw(b)
         b.emit("unreachable")
     elif kind == 10:
         labels = [i for i in range(len(b.labels)) if b.labels[-1 - i].open]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wasmlab_ref.syntax import Active, Expr, Instr, MemArg, instr
+from wasmlab_ref.syntax import Active, Expr, Func, Instr, MemArg, instr
 from wasmlab_ref.types import ArrayType, FuncType, RecType, RefType, ValType
 
-from . import calls, control
+from . import calls, control, faults
 from .bits import FUNCREF
 from .builder import Builder
 from .config import Config
@@ -73,7 +73,7 @@ def _declare(m: Builder) -> list[Function]:
     several = m.has("multi-value")
     own = []
     for _ in range(s.span(1, m.config.functions)):
-        depth = s.pick((7, 3, 15)) if s.below(8) == 7 else 0
+        depth = s.pick((7, 3, 15)) if s.below(12) == 11 else 0
         params = (("i32",) if depth else ()) + _types(m, 3)
         results = _types(m, 3) if several and s.below(3) == 0 else (s.pick(m.mix()),) if s.below(8) else ()
         type_ = m.types.function(params, results)
@@ -84,12 +84,16 @@ def _declare(m: Builder) -> list[Function]:
     if s.below(6) == 5:
         m.start = m.add_function(m.types.function((), ()), escapes=True).index
         own.append(m.functions[-1])
+    if s.chance(min(10 * m.config.traps, 100)):
+        own.append(m.add_function(m.types.function((), ()), escapes=False, fault=True))
     return own
 
 
 def _globals(m: Builder) -> None:
     s = m.source
-    for i in range(s.span(1, 4)):
+    m.total = m.add_global("i64", True, constant(m, "i64"))
+    m.total.total = True
+    for i in range(s.span(0, 3)):
         t = s.pick(m.numbers()) if i == 0 else s.pick(m.mix())
         m.add_global(t, i == 0 or s.below(3) > 0, constant(m, t))
 
@@ -186,7 +190,7 @@ def _fill(m: Builder, table: Table, length: int) -> None:
 
 def _bodies(m: Builder, own: Sequence[Function]) -> None:
     s = m.source
-    share = m.config.instructions * 6 // (10 * len(own))
+    share = m.config.instructions // (3 * len(own))
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
         size = share * (40 + s.below(121)) // 100
@@ -233,6 +237,8 @@ def _fill_body(b: Body) -> None:
             calls.again(b, 2)
             b.store(f.results)
     _keep(b)
+    if f.fault:
+        faults.draw(b)
     fuel = b.below(b.config.expression + 1)
     if f.depth and not b.again and b.module.has("tail-call"):
         calls.again(b, 2, tail=True)
@@ -247,25 +253,25 @@ def _fill_body(b: Body) -> None:
 
 
 def _keep(b: Body) -> None:
-    """Leave the numbers in some locals where they will be seen: in a memory, else in a global."""
+    """Sum up what some locals hold, and add the sums to the module's total."""
     m, s = b.module, b.source
     sets = [step.args[0] for step in b.code if step.op is SET or step.op is TEE]
-    written = [i for i in dict.fromkeys(sets) if i not in b.reserved and isinstance(b.locals[i], str)]
-    for local in written[-5:]:
+    written = [i for i in dict.fromkeys(sets) if i not in b.reserved]
+    for local in [i for i in written[-6:] if s.below(16)]:
         t = b.locals[local]
-        places = [g for g in m.globals if g.mutable and g.type == t]
-        if m.paged and s.below(4):
+        if isinstance(t, RefType):
+            b.look(local, t)
+            continue
+        b.get(local)
+        if m.paged and s.below(4) == 0:
             memory = s.pick(m.paged)
+            b.set(kept := b.scratch(t))
             b.const(memory.address, 8 * s.below(30))
-            b.get(local)
+            b.get(kept)
             b.emit("v128.store" if t == "v128" else f"{t}.store", MemArg(memory.index, 0, s.below(8)))
-        elif places:
-            found = s.pick(places)
-            b.get(local)
-            if t in ("i32", "i64"):
-                b.emit("global.get", found.index)
-                b.emit(f"{t}.{s.pick(('xor', 'add', 'sub'))}")
-            b.emit("global.set", found.index)
+        else:
+            b.fold(t)
+    b.settle()
 
 
 # What is seen from outside
@@ -281,7 +287,8 @@ def _exports(m: Builder) -> None:
         m.export(tag, "tag", f"e{tag.index}")
     for memory in m.memories:
         if s.chance(m.config.private) and memory.bytes:
-            _accessor(m, f"peek_m{memory.index}", (), ("i64",), _checksum(memory), 600)
+            scratch = ((2, "i64"),) if memory.address == "i64" else ((1, "i32"), (1, "i64"))
+            _accessor(m, f"peek_m{memory.index}", (), ("i64",), _checksum(memory), 250, scratch)
         else:
             m.export(memory, "memory", f"m{memory.index}")
     for g in m.globals:
@@ -298,37 +305,47 @@ def _exports(m: Builder) -> None:
 
 
 def _accessor(
-    m: Builder, name: str, params: tuple[ValType, ...], results: tuple[ValType, ...], code: Sequence[Instr], cost: int
+    m: Builder,
+    name: str,
+    params: tuple[ValType, ...],
+    results: tuple[ValType, ...],
+    code: Sequence[Instr],
+    cost: int,
+    scratch: tuple[tuple[int, ValType], ...] = (),
 ) -> None:
-    from wasmlab_ref.syntax import Func
-
     f = m.add_function(m.types.function(params, results), cost=cost)
-    scratch = ((1, params[0] if params else "i32"), (1, "i64")) if name.startswith("peek_m") else ()
     m.bodies[f.index] = Func(f.type, scratch, tuple(code))
     m.export(f, "func", name)
 
 
+_ROUND, _SUMMED = 64, 256
+
+
 def _checksum(memory: Memory) -> list[Instr]:
-    """Of the first 256 bytes, where most accesses go, and the last 8; locals 0 (i32) and 1 (i64) are scratch."""
-    arg = MemArg(memory.index, 0, 0)
-    at = [instr("local.get", 0)] + ([instr("i64.extend_i32_u")] if memory.address == "i64" else [])
-    end = [instr(f"{memory.address}.const", memory.bytes - 8)]
-    mix = [instr("local.get", 1), instr("i64.const", 7), instr("i64.rotl"), instr("i64.xor"), instr("local.set", 1)]
+    """Of the first 256 bytes, where most accesses go, and the last 8; locals 0 (address) and 1 (i64) are scratch."""
+    t, total = memory.address, instr("local.get", 1)
+    step = [instr("i64.const", 0x9E3779B97F4A7C15), instr("i64.mul")]
+    loads: list[Instr] = []
+    for offset in range(0, _ROUND, 8):
+        loads += [*step, instr("local.get", 0), instr("i64.load", MemArg(memory.index, 3, offset)), instr("i64.add")]
     return [
+        instr("i64.const", 1),
+        instr("local.set", 1),
         instr("loop", None),
-        *at,
-        instr("i64.load", arg),
-        *mix,
+        total,
+        *loads,
+        instr("local.set", 1),
         instr("local.get", 0),
-        instr("i32.const", 8),
-        instr("i32.add"),
+        instr(f"{t}.const", _ROUND),
+        instr(f"{t}.add"),
         instr("local.tee", 0),
-        instr("i32.const", 256),
-        instr("i32.ne"),
+        instr(f"{t}.const", _SUMMED),
+        instr(f"{t}.ne"),
         instr("br_if", 0),
         instr("end"),
-        *end,
-        instr("i64.load", arg),
-        *mix,
-        instr("local.get", 1),
+        total,
+        *step,
+        instr(f"{t}.const", memory.bytes - 8),
+        instr("i64.load", MemArg(memory.index, 0, 0)),
+        instr("i64.add"),
     ]

@@ -11,7 +11,7 @@ from wasmlab_ref.syntax import Func, Instr, instr
 from wasmlab_ref.types import ArrayType, HeapType, RefType, StructType, ValType
 
 from .bits import BITS
-from .types import defaultable, unpacked
+from .types import PACKED, defaultable, unpacked
 
 if TYPE_CHECKING:
     from .builder import Builder
@@ -56,6 +56,7 @@ class Body:
         self.careful = careful
         self.risk = 0 if careful else module.config.traps
         self._scratch: dict[ValType, int] = {}
+        self.sums: dict[ValType, int] = {}
         self._readers: dict[ValType, list[Instr]] = {}
         self._writers: dict[ValType, list[int]] = {}
         self._pools: dict[ValType, list[Maker]] = {}
@@ -190,6 +191,8 @@ class Body:
     def store(self, ts: Sequence[ValType]) -> None:
         """Take values off the stack, the last one first: into locals where there are some."""
         for t in reversed(ts):
+            if self.below(3) == 2 and self.fold(t):
+                continue
             writers = self.writers(t)
             if writers and self.below(12):
                 self.set(writers[self.below(len(writers))])
@@ -198,13 +201,105 @@ class Body:
             else:
                 self.code.append(DROP)
 
+    # Sums: what the values seen so far leave behind
+
+    def sum(self, t: ValType) -> int:
+        """The local that sums up values of type i32, i64 or v128; the code drawn reads it, but never writes it."""
+        found = self.sums.get(t)
+        if found is None:
+            found = self.sums[t] = self.local(t, reserved=True)
+        return found
+
+    def mix(self, t: ValType) -> None:
+        """Add the value on the stack to its sum, and leave the sum: no bit of any value gets lost on the way."""
+        kept = self.sum(t)
+        self.get(kept)
+        self.emit("i64x2.sub" if t == "v128" else f"{t}.sub")
+        self.tee(kept)
+
+    def fold(self, t: ValType) -> bool:
+        """Take the value on the stack into a sum; False, with nothing done, where it tells nothing."""
+        if isinstance(t, RefType):
+            if t.nullable:
+                self.emit("ref.is_null")
+                return self.fold("i32")
+            return self._inside(t)
+        if t in ("f32", "f64"):
+            integer = "i" + t[1:]
+            self.emit(f"{integer}.reinterpret_{t}")
+            return self.fold(integer)
+        kept = self.sum(t)
+        self.get(kept)
+        self.emit("i64x2.sub" if t == "v128" else f"{t}.sub")
+        self.set(kept)
+        return True
+
+    def settle(self) -> None:
+        """Add the sums to the module's total, before the function is left."""
+        total = self.module.total.index
+        for t, kept in self.sums.items():
+            for lane in range(2 if t == "v128" else 1):
+                self.get(kept)
+                if t == "v128":
+                    self.emit("i64x2.extract_lane", lane)
+                elif t == "i32":
+                    self.emit("i64.extend_i32_u")
+                self.emit("global.get", total)
+                self.emit("i64.sub")
+                self.emit("global.set", total)
+
+    def _inside(self, t: RefType) -> bool:
+        """Take a part of what the reference on the stack, which is not null, refers to; False if there is none."""
+        kind = self.types.kind(t.heap)
+        if kind in ("i31", "array"):
+            self.emit("i31.get_u" if kind == "i31" else "array.len")
+            return self.fold("i32")
+        if (numbers := self._numbers(t.heap)) and isinstance(t.heap, int):
+            n, storage = self.source.pick(numbers)
+            self.emit("struct.get_u" if storage in PACKED else "struct.get", t.heap, n)
+            return self.fold(unpacked(storage))
+        return False
+
+    def _numbers(self, heap: HeapType) -> list[tuple[int, ValType]]:
+        """The fields of a structure, or the elements of an array as field 0, that are no references."""
+        comp = self.types.subs[heap].comp if isinstance(heap, int) else None
+        fields = comp.fields if isinstance(comp, StructType) else ()
+        fields = (comp.element,) if isinstance(comp, ArrayType) else fields
+        return [(n, field.storage) for n, field in enumerate(fields) if not isinstance(field.storage, RefType)]
+
+    def look(self, local: int, t: RefType) -> None:
+        """Take what a local refers to into a sum, as far as it tells anything."""
+        if self.types.top(t.heap) != "any" or not (self._numbers(t.heap) or t.heap == "i31"):
+            self.get(local)
+            if not self.fold(t):
+                self.code.append(DROP)
+            return
+        self.open("block", ())
+        self.get(local)
+        if t.nullable:
+            self.emit("br_on_null", 0)
+        if self.types.kind(t.heap) == "array":
+            at, (_, storage) = self.below(3), self._numbers(t.heap)[0]
+            self.emit("array.len")
+            self.const("i32", at)
+            self.emit("i32.le_u")
+            self.emit("br_if", 0)
+            self.get(local)
+            self.const("i32", at)
+            self.emit("array.get_s" if storage in PACKED else "array.get", t.heap)
+            self.fold(unpacked(storage))
+        else:
+            self._inside(RefType(False, t.heap))
+        self.close()
+
     def condition(self, fuel: int) -> None:
         """An i32 that is true about half of the time, more or less."""
         kind = self.below(8)
         if kind < 4:
             self.expr("i32", fuel)
-        elif kind < 6:
+        elif kind < 7:
             self.expr("i32", fuel)
+            self.mix("i32")
             self.const("i32", 1 << self.below(3))
             self.emit("i32.and")
         else:
@@ -215,6 +310,8 @@ class Body:
     def rarely(self) -> None:
         """An i32 that is true seldom."""
         self.leaf("i32")
+        if self.below(4):
+            self.mix("i32")
         self.const("i32", 0x1F if self.below(2) else 0x3)
         self.emit("i32.and")
         self.const("i32", self.below(4))

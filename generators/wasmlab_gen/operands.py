@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .parts import Memory, Segment
     from .rows import Operands, Row
 
-_MASKS = (0x1F, 0x3F, 0x7F, 0xFF, 0xF8, 0x3FF, 0x7FFF, 0xFFF0)
+_MASKS = (0x1F, 0x3F, 0x7F, 0xFF, 0xF8, 0x7F, 0xFF, 0xFF, 0x3FF, 0x7FFF, 0xFFF0)
 
 
 def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
@@ -36,6 +36,7 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
     if kind < 14:
         mask = b.source.pick(_MASKS)
         b.expr(memory.address, fuel)
+        b.mix(memory.address)
         b.const(memory.address, mask)
         b.code.append(instr(f"{memory.address}.and"))
         return b.below(min(last - mask, 32)) if last > mask else 0

@@ -15,7 +15,8 @@ class Function:
 
     `escapes`: references to it may go anywhere, so it makes no indirect calls itself (else there could be cycles);
     `depth`: nonzero for a recursive one, whose first parameter, masked with it, counts down; `cost`: instructions
-    a call may run, 0 while its body is not there; `budget`: what the cost may become.
+    a call may run, 0 while its body is not there; `budget`: what the cost may become; `fault`: it is sure to trap, so
+    no other code calls it.
     """
 
     index: int
@@ -24,6 +25,7 @@ class Function:
     results: tuple[ValType, ...]
     escapes: bool = True
     depth: int = 0
+    fault: bool = False
     cost: int = 0
     budget: int = 0
     export: str = ""
@@ -67,12 +69,13 @@ class Table:
 
 @dataclass(slots=True)
 class Global:
-    """A global."""
+    """A global; the `total` of a module takes up the sums of its functions and is never overwritten."""
 
     index: int
     type: ValType
     mutable: bool
     imported: bool = False
+    total: bool = False
     export: str = ""
 
 

@@ -171,6 +171,7 @@ def slot(b: Body, table: Table, fuel: int, low: bool = False) -> None:
         b.const(table.address, b.below(known))
     elif fuel > 0 and table.size >= 4 and (not low or known >= 4):
         b.expr(table.address, fuel)
+        b.mix(table.address)
         b.const(table.address, 3)
         b.emit(f"{table.address}.and")
         if not low and table.size - known >= 4:
@@ -222,6 +223,7 @@ def element(b: Body, fuel: int) -> None:
         b.expr("i32", fuel)
     elif fuel > 1 and b.below(2):
         b.expr("i32", fuel)
+        b.mix("i32")
         b.const("i32", 3)
         b.emit("i32.and")
     else:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from wasmlab_ref.syntax import Instr, instr
 from wasmlab_ref.types import ArrayType, RefType, StructType, ValType
 
+from .function import GET
 from .operands import region, slice_of
 from .parts import Global, Memory, Segment, Table
 from .registry import statement
@@ -25,23 +27,49 @@ def local_set(b: Body, _: Any, t: None, fuel: int, nan: str) -> None:
         written.append(b.local(b.source.pick(b.module.numbers())))
     local = b.source.pick(written)
     b.expr(b.locals[local], fuel)
+    if b.below(4):
+        _with(b, b.locals[local], Instr(GET, (local,)))
     b.set(local)
 
 
+_COMBINE: dict[ValType, tuple[str, ...]] = {
+    "i32": ("i32.sub", "i32.xor", "i32.add"),
+    "i64": ("i64.sub", "i64.xor", "i64.add"),
+    "v128": ("i64x2.sub", "v128.xor", "i8x16.add", "i16x8.sub", "i32x4.add"),
+}
+
+
+def _with(b: Body, t: ValType, get: Instr) -> None:
+    """Keep the value about to be overwritten: combined with the one on the stack, or in a sum."""
+    if t in _COMBINE:
+        b.code.append(get)
+        b.emit(b.source.pick(_COMBINE[t]))
+    elif isinstance(t, RefType):
+        if b.below(3) == 0 and get.op is GET and len(b.labels) < 7:
+            b.look(get.args[0], t)
+    elif b.below(2):
+        b.code.append(get)
+        b.fold(t)
+
+
 def _mutable(m: Builder, t: Any) -> Sequence[Global]:
-    return [g for g in m.globals if g.mutable]
+    return [g for g in m.globals if g.mutable and not g.total]
 
 
 @statement("global.set", "mvp", _mutable, weight=5)
 def global_set(b: Body, found: Global, t: None, fuel: int, nan: str) -> None:
     b.expr(found.type, fuel)
+    if b.below(4):
+        _with(b, found.type, instr("global.get", found.index))
     b.emit("global.set", found.index)
 
 
 @statement("drop", "mvp")
 def drop(b: Body, _: Any, t: None, fuel: int, nan: str) -> None:
-    b.expr(b.source.pick(b.module.mix()), fuel // 2)
-    b.emit("drop")
+    dropped = b.source.pick(b.module.mix())
+    b.expr(dropped, fuel // 2)
+    if not (b.below(4) and b.fold(dropped)):
+        b.emit("drop")
 
 
 # Memories

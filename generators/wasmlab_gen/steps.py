@@ -36,7 +36,7 @@ def _callable(f: Function) -> bool:
 def _invoke(m: Builder, name: str, steps: list[Step], fuel: int, most: int) -> int:
     """Call the functions, while the fuel lasts; what is left of it."""
     s = m.source
-    rounds = [f for f in m.functions if _callable(f) for _ in range(s.span(1, most))]
+    rounds = [f for f in m.functions if _callable(f) for _ in range(1 if f.fault else s.span(1, most))]
     for f in s.shuffled(rounds):
         if f.cost > fuel:
             continue
