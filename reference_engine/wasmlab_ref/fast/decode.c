@@ -19,10 +19,12 @@ static bool put_word(wl_loader *l, wl_words *w, uint32_t word) {
     return true;
 }
 
-static bool get_result_type(wl_reader *r, wl_words *w) {
+static bool get_result_type(wl_reader *r, bool results, wl_words *w) {
+    const uint8_t *at = r->p;
     uint32_t n;
     wl_type t;
     WL_TRY(wl_get_count(r, &n));
+    if (results && n > 1) wl_need_feature(r->l, at, WL_FEATURE_MULTI_VALUE);
     WL_TRY(put_word(r->l, w, n));
     for (; n; n--) {
         WL_TRY(wl_get_type(r, &t));
@@ -79,7 +81,7 @@ static bool get_sub_type(wl_reader *r, uint32_t own, wl_words *w) {
     if (code < 0x5E || code > 0x60) return wl_malformed(l, r->p - 1, "malformed definition type");
     WL_TRY(put_word(l, w, (code == 0x60 ? WL_FUNC : code == 0x5F ? WL_STRUCT : WL_ARRAY) | final));
     WL_TRY(put_word(l, w, super));
-    if (code == 0x60) return get_result_type(r, w) && get_result_type(r, w);
+    if (code == 0x60) return get_result_type(r, false, w) && get_result_type(r, true, w);
     wl_need_feature(l, r->p - 1, WL_FEATURE_GC);
     if (code == 0x5E) return get_field(r, w);
     WL_TRY(wl_get_count(r, &n));
@@ -254,6 +256,8 @@ static bool import_section(wl_reader *r) {
     m->n_memories = m->n_imported_memories;
     m->n_globals = r->l->n_const_globals = m->n_imported_globals;
     m->n_tags = m->n_imported_tags;
+    if (m->n_tables > 1) wl_need_feature(r->l, r->p, WL_FEATURE_REFERENCE_TYPES);
+    if (m->n_memories > 1) wl_need_feature(r->l, r->p, WL_FEATURE_MULTI_MEMORY);
     return true;
 }
 

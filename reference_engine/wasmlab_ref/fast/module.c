@@ -22,23 +22,23 @@ typedef struct wl_chunk {
 
 static size_t aligned(size_t size) { return (size + 7) & ~(size_t)7; }
 
-static wl_module *new_module(wl_engine *engine, const uint8_t *bytes, size_t size) {
-    size_t head = aligned(sizeof(wl_module)) + aligned(sizeof(wl_chunk)), copy = aligned(size);
-    size_t room = 128 + aligned(size / 4); /* most modules need no second chunk */
+static wl_module *new_module(wl_engine *engine, const uint8_t *bytes, size_t size, bool in_place) {
+    size_t head = aligned(sizeof(wl_module)) + aligned(sizeof(wl_chunk)), copy = in_place ? 0 : aligned(size);
+    size_t room = 64 + aligned(size / 4); /* most modules need no second chunk */
     char *memory = malloc(head + copy + room);
     if (!memory) return NULL;
     wl_module *m = (wl_module *)(void *)memory;
     memset(m, 0, sizeof *m);
     wl_chunk *chunk = (wl_chunk *)(void *)(memory + aligned(sizeof(wl_module)));
     *chunk = (wl_chunk){NULL, memory + head + copy, memory + head + copy + room};
-    if (size) memcpy(memory + head, bytes, size);
+    if (copy) memcpy(memory + head, bytes, size);
     m->engine = engine;
-    m->bytes = (const uint8_t *)(memory + head);
+    m->bytes = in_place && size ? bytes : (const uint8_t *)(memory + head);
     m->size = (uint32_t)size;
     m->start = WL_NONE;
     m->chunks = chunk;
     m->references = 1;
-    WL_POISON(memory + head + size, copy - size + room);
+    WL_POISON(memory + head + (in_place ? 0 : size), (in_place ? 0 : copy - size) + room);
     return m;
 }
 
@@ -47,7 +47,7 @@ void *wl_module_alloc(wl_module *m, size_t size) {
     if (size > SIZE_MAX / 2) return NULL;
     size = aligned(size);
     if (size > (size_t)(chunk->end - chunk->at)) {
-        size_t room = size < 992 ? 992 : size;
+        size_t room = size < 256 ? 256 : size;
         char *memory = malloc(aligned(sizeof(wl_chunk)) + room);
         if (!memory) return NULL;
         chunk = (wl_chunk *)(void *)memory;
@@ -118,8 +118,8 @@ typedef struct wl_room {
 
 #define BUFFER(array) ((wl_buffer){(array), sizeof(array), false})
 
-wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_limits *limits, wl_module **module,
-                 wl_error *error) {
+static wl_stage load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_limits *limits, bool in_place,
+                     wl_module **module, wl_error *error) {
     wl_room room;
     *module = NULL;
     error->stage = WL_OK;
@@ -131,7 +131,7 @@ wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_
         *error = (wl_error){WL_EXHAUSTED, WL_NONE, 0, "module size exhausted"};
         return error->stage;
     }
-    wl_module *m = new_module(engine, bytes, size);
+    wl_module *m = new_module(engine, bytes, size, in_place);
     if (!m) {
         *error = (wl_error){WL_NO_MEMORY, WL_NONE, 0, "out of memory"};
         return error->stage;
@@ -162,4 +162,14 @@ wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_
     }
     *module = m;
     return error->stage;
+}
+
+wl_stage wl_load(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_limits *limits, wl_module **module,
+                 wl_error *error) {
+    return load(engine, bytes, size, limits, false, module, error);
+}
+
+wl_stage wl_load_in_place(wl_engine *engine, const uint8_t *bytes, size_t size, const wl_limits *limits,
+                          wl_module **module, wl_error *error) {
+    return load(engine, bytes, size, limits, true, module, error);
 }

@@ -240,7 +240,7 @@ typedef struct wl_body {
 
 typedef struct wl_module {
     wl_engine *engine;
-    const uint8_t *bytes; /* own copy */
+    const uint8_t *bytes; /* own copy, or the loader's caller's */
     uint32_t size;
 
     uint32_t n_types, n_funcs, n_tables, n_memories, n_globals, n_tags; /* index spaces, imports first */
@@ -269,6 +269,11 @@ typedef struct wl_module {
  * WL_OK `*module` holds a copy of the bytes and one reference; else it is NULL and `*error` says why. */
 wl_stage wl_load(wl_engine *, const uint8_t *bytes, size_t size, const wl_limits *, wl_module **module,
                  wl_error *error);
+
+/* The same without the copy: `bytes` must stay as they are for as long as the module lives. */
+wl_stage wl_load_in_place(wl_engine *, const uint8_t *bytes, size_t size, const wl_limits *, wl_module **module,
+                          wl_error *error);
+
 void wl_module_retain(wl_module *);
 void wl_module_release(wl_module *); /* frees at the last reference; NULL is allowed */
 

@@ -332,7 +332,10 @@ static bool validate_instructions(wl_validator *v) {
         WL_TRY(wl_get_op(&v->r, &op));
         const wl_op_row *row = &wl_op_rows[op];
         v->features |= 1u << row->feature;
-        if (WL_UNLIKELY(v->gated)) wl_need_feature(v->l, v->at, 1u << row->feature);
+        if (WL_UNLIKELY(v->gated)) {
+            wl_need_feature(v->l, v->at, 1u << row->feature);
+            if (v->constant && row->n_params == 2) wl_need_feature(v->l, v->at, WL_FEATURE_EXTENDED_CONST);
+        }
         if (WL_UNLIKELY(v->constant) && !(row->flags & WL_FLAG_CONST) && op != WL_OP_END)
             return wl_wrong(v, "constant expression required");
         if (row->flags & WL_FLAG_SPECIAL)
