@@ -59,7 +59,8 @@ def load() -> ctypes.CDLL:
 
 
 @cache
-def _engine() -> int:
+def engine_handle() -> int:
+    """The engine of this process, which owns the canonical types."""
     engine = load().wl_engine_new()
     if not engine:
         raise MemoryError
@@ -69,8 +70,8 @@ def _engine() -> int:
 def check(data: bytes, features: int = ALL_FEATURES) -> Verdict:
     """Decode and validate a binary; `features` are bits WL_FEATURE_* of opcodes.h."""
     error = WlError()
-    stage = load().wl_check(_engine(), data, len(data), features, ctypes.byref(error))
+    stage = load().wl_check(engine_handle(), data, len(data), features, ctypes.byref(error))
     return Verdict(STAGES[stage], error.offset, error.message.decode(errors="replace")) if stage else Verdict("")
 
 
-__all__ = ["ALL_FEATURES", "STAGES", "Unavailable", "Verdict", "check", "load"]
+__all__ = ["ALL_FEATURES", "STAGES", "Unavailable", "Verdict", "check", "engine_handle", "load"]

@@ -37,6 +37,7 @@ FLAGS = (
     "-ffp-contract=off",  # a fused multiply-add rounds once where the standard rounds twice
     "-fno-strict-aliasing",
     "-fomit-frame-pointer",
+    "-fno-math-errno",  # a square root is an instruction
     "-foptimize-sibling-calls",  # handlers end in tail calls
     "-fno-semantic-interposition",
 )

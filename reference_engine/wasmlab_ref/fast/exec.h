@@ -242,8 +242,9 @@ typedef struct wl_foreign {
 } wl_foreign;
 
 typedef struct wl_profile {
-    uint8_t nan; /* 0 canonical, 1 x86, 2 arm64, 3 riscv64 */
-    uint8_t fmadd, fmin, fmax, idot, iq15mulr, trunc_s, trunc_u, swizzle, laneselect;
+    uint8_t nan;         /* 0 canonical, 1 x86, 2 arm64, 3 riscv64 */
+    uint8_t refuses;     /* memories and tables refuse to grow */
+    uint8_t relaxed[20]; /* choice of each relaxed instruction, by opcode from i8x16.relaxed_swizzle on */
 } wl_profile;
 
 typedef struct wl_gcheap {
@@ -273,6 +274,7 @@ struct wl_store {
     wl_instance *instance; /* whose code is running */
     wl_profile profile;
     uint8_t *stack, *top;  /* value stack; where a nested run begins */
+    size_t stack_bytes;
     wl_foreign *foreign;   /* returns into another instance */
     uint32_t n_foreign, foreign_capacity;
     uint32_t host_depth;

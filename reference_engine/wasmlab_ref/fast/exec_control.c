@@ -1,4 +1,5 @@
 /* Constants, moves, branches, calls, returns and exceptions. */
+#define _GNU_SOURCE /* clock_gettime */
 #include <stdlib.h>
 #include <time.h>
 

@@ -1,4 +1,5 @@
 /* Stores, and modules coming to life in them, in the standard's order. */
+#define _GNU_SOURCE /* mremap, clock_gettime */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -57,8 +58,6 @@ static void give_stack(uint8_t *p, size_t size) {
     if (p) munmap(p, size);
 }
 
-static size_t stack_size(const wl_store *x) { return (size_t)x->limits.values * 8 + 65536; }
-
 wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_profile *profile) {
     wl_store *x = calloc(1, sizeof *x);
     if (!x) return NULL;
@@ -69,7 +68,8 @@ wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_prof
     x->elements_left = limits->table_elements;
     x->heap.threshold = limits->heap_bytes < (4u << 20) ? limits->heap_bytes : 4u << 20;
     if (x->limits.values > (uint64_t)1 << 32) x->limits.values = (uint64_t)1 << 32;
-    x->stack = take_stack(stack_size(x));
+    x->stack_bytes = (size_t)x->limits.values * 8 + 65536;
+    x->stack = take_stack(x->stack_bytes);
     if (!x->stack) {
         free(x);
         return NULL;
@@ -112,11 +112,18 @@ void wl_store_free(wl_store *x) {
     wl_heap_free(&x->heap);
     wl_translator_free(x->translator);
     free(x->foreign);
-    give_stack(x->stack, stack_size(x));
+    give_stack(x->stack, x->stack_bytes);
     free(x);
 }
 
-void wl_store_fuel(wl_store *x, int64_t fuel) { x->limits.fuel = fuel; }
+void wl_store_limit(wl_store *x, int64_t fuel, uint32_t call_depth, uint64_t values) {
+    uint64_t most = (x->stack_bytes - 65536) / 8;
+    x->limits.fuel = fuel;
+    x->limits.call_depth = call_depth;
+    x->limits.values = values < most ? values : most;
+    x->stack_end = x->stack + x->limits.values * 8;
+}
+void wl_store_profile(wl_store *x, const wl_profile *profile) { x->profile = *profile; }
 void wl_store_stress(wl_store *x, bool on) { x->heap.stress = on; }
 uint64_t wl_store_collections(const wl_store *x) { return x->heap.collections; }
 void wl_store_deadline(wl_store *x, uint64_t ns) {
@@ -182,7 +189,8 @@ bool wl_commit(wl_meminst *m, uint64_t bytes) {
 int64_t wl_memory_grow(wl_store *x, wl_meminst *m, uint64_t pages) {
     uint64_t old = m->size >> 16, most = m->has_max ? m->max : m->is64 ? (uint64_t)1 << 48 : 65536;
     if (!m->is64 && most > 65536) most = 65536;
-    if (pages > most || old > most - pages || pages > x->pages_left) return -1;
+    if (pages > most || old > most - pages || pages > x->pages_left || x->profile.refuses)
+        return -1;
     x->pages_left -= pages;
     m->size += pages << 16;
     return (int64_t)old;
@@ -190,7 +198,7 @@ int64_t wl_memory_grow(wl_store *x, wl_meminst *m, uint64_t pages) {
 
 int64_t wl_table_grow(wl_store *x, wl_tableinst *t, uint64_t n, wl_refval init) {
     uint64_t most = t->has_max ? t->max : t->is64 ? UINT64_MAX : UINT32_MAX, old = t->size;
-    if (n > most || old > most - n || n > x->elements_left) return -1;
+    if (n > most || old > most - n || n > x->elements_left || x->profile.refuses) return -1;
     if (old + n > t->capacity) {
         uint64_t capacity = old + n < 2 * t->capacity ? 2 * t->capacity : old + n;
         wl_refval *more = realloc(t->elements, capacity * sizeof *more);

@@ -3,7 +3,8 @@
  * A program is a sequence of steps, numbers little-endian, `text` a u32 size and the bytes:
  *
  *     1 instantiate  text name, text module, u32 n, n times (u8 from, text module, text name), text of
- *                    `from` 0: among what is registered, 1: in the instance `of`
+ *                    `from` 0: among what is registered, 1: in the instance `of`; n is 0xffffffff: no such list, each
+ *                    import is found under its own names
  *     2 register     text name, text as
  *     3 call         text name, text export, u32 repeat, u32 n, n times text value
  *     4 write        text name, text export, u64 at, text bytes
@@ -418,6 +419,8 @@ static void instantiate(session *s, reader *r) {
     text name = take_text(r), bytes = take_text(r);
     uint32_t n = (uint32_t)take(r, 4);
     reader imports = *r;
+    bool own_names = n == WL_NONE;
+    if (own_names) n = 0;
     for (uint32_t i = 0; i < n && !r->failed; i++) {
         (void)take(r, 1);
         (void)take_text(r);
@@ -446,6 +449,11 @@ static void instantiate(session *s, reader *r) {
         text module = take_text(&imports), field = take_text(&imports);
         if (from && of) values[i] = wl_export_named(of, field.p, field.n);
         else if (!from) values[i] = registered(s, module, field);
+    }
+    for (uint32_t i = 0; own_names && i < m->n_imports; i++) {
+        const wl_import *import = &m->imports[i];
+        values[i] = registered(s, (text){m->bytes + import->module.at, import->module.size},
+                               (text){m->bytes + import->name.at, import->name.size});
     }
     int status = WL_DONE;
     stage = wl_instantiate(s->store, m, values, &instance, &error, &status);
@@ -516,7 +524,8 @@ static void call(session *s, reader *r) {
     } else {
         int status = WL_DONE;
         uint64_t *results = slots + f->type->u.func.param_slots;
-        for (uint32_t i = 0; i < repeat && !status; i++) status = wl_execute(s->store, f, slots, results);
+        for (uint32_t i = 0; i < repeat && (!status || status == WL_THREW); i++)
+            status = wl_execute(s->store, f, slots, results);
         if (status) {
             ended(s, status, instance);
         } else {

@@ -20,7 +20,9 @@
 
 wl_store *wl_store_new(wl_engine *, const wl_limits *, const wl_profile *); /* NULL: no memory; a profile may be NULL */
 void wl_store_free(wl_store *);
-void wl_store_fuel(wl_store *, int64_t fuel);       /* of each outermost call from now on */
+/* For the outermost calls from now on; the value stack is never larger than it was made. */
+void wl_store_limit(wl_store *, int64_t fuel, uint32_t call_depth, uint64_t values);
+void wl_store_profile(wl_store *, const wl_profile *);
 void wl_store_deadline(wl_store *, uint64_t ns);    /* from now; 0: none */
 void wl_store_stress(wl_store *, bool on);          /* collect at every allocation */
 uint64_t wl_store_collections(const wl_store *);

@@ -1,0 +1,123 @@
+"""The worker of ref/fast: the C engine, with native values and texts; a request is one call into C.
+
+    python -m wasmlab_adapters.workers.ref_fast [--bridge] [setting=value …]
+
+Settings are those of the worker of ref/py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+from typing import Any
+
+from wasmlab_ref.case import Invoke, Register
+from wasmlab_ref.fast import Unavailable
+from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Store, Validate, Write
+from wasmlab_ref.features import WASM_3
+from wasmlab_ref.outcome import Rejected
+from wasmlab_ref.profile import Profile
+from wasmlab_ref.text import parse_module
+from wasmlab_ref.validate import validate
+
+from .ref_py import Outcome, Worker, configured
+
+
+def step_of(step: dict[str, Any]) -> Step | None:
+    """What the C engine does for a step; None: nothing."""
+    name, export = step.get("name", ""), step.get("export", "")
+    match step["do"]:
+        case "instantiate":
+            return Load(
+                name, base64.b64decode(step["module"]), [(m, n) for m, n in step["imports"]], step.get("of", "")
+            )
+        case "register":
+            return Register(name, step["as"])
+        case "call":
+            return Invoke(name, export, tuple(step.get("args", ())), step.get("repeat", 1))
+        case "write":
+            return Write(name, export, step["at"], bytes.fromhex(step["hex"]))
+        case "read" if "bytes" in step:
+            return ReadBytes(name, export, "bytes", step["at"], step["bytes"])
+        case "read":
+            return ReadBytes(name, export, "full" if step["full"] else "digest")
+        case "get":
+            return Get(name, export)
+    return None
+
+
+def parsed(step: dict[str, Any]) -> Outcome:
+    """The outcome of a step that parses a text; what the text means is checked by ref/py."""
+    try:
+        validate(parse_module(base64.b64decode(step["source"])))
+    except Rejected as error:
+        return {"kind": error.stage, "detail": str(error)}
+    return {"kind": "returned"}
+
+
+class FastWorker(Worker):
+    """Answers requests by the C engine."""
+
+    def hello(self) -> None:
+        hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
+        native = {"text": True, "spectest": True, "tells_malformed": True, "profiles": True}
+        self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
+
+    def outcomes(self, store: Store, steps: list[dict[str, Any]]) -> list[Outcome]:
+        """Runs of steps that C takes at once, with the others between them."""
+        found: list[Outcome] = [{"kind": "returned"}] * len(steps)
+        todo: dict[int, Step] = {}
+        for i, step in enumerate(steps):
+            do = step["do"]
+            if self.bridge and (do in ("get", "parse") or step.get("args")):
+                found[i] = {"kind": "unsupported", "detail": f"no step {do} here"}
+            elif do == "parse":
+                found[i] = parsed(step)
+            elif made := step_of(step):
+                todo[i] = made
+            elif do != "end":
+                found[i] = {"kind": "unsupported", "detail": f"no step {do} here"}
+        for i, outcome in zip(todo, store.run(todo.values()), strict=True):
+            found[i] = outcome.to_json()
+            if self.bridge:
+                found[i] = {k: v for k, v in found[i].items() if outcome.kind != "threw" or k == "kind"}
+        return found
+
+    def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
+        name = request.get("session")
+        store: Any = self.sessions.pop(name, None) if name is not None else None
+        if store is None:
+            store = Store(profile, self.limits)
+        store.limit(request.get("fuel", self.limits.fuel), request.get("stack", 100))
+        answer: dict[str, Any] = {"outcomes": self.outcomes(store, steps)}
+        if store.trace:
+            answer["trace"] = [f"{number:x},{long:x}" for number, long in store.trace]
+        if name is not None and not any(step["do"] == "end" for step in steps):
+            self.sessions[name] = store
+        else:
+            store.close()
+        return answer
+
+
+def main() -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    parser = argparse.ArgumentParser(description="The worker of wasmlab's reference engine, C path.")
+    parser.add_argument("--bridge", action="store_true", help="no native values")
+    parser.add_argument("settings", nargs="*", metavar="setting=value")
+    options = parser.parse_args()
+    profile, limits = configured(options.settings)
+    try:
+        Store(profile, limits).close()
+    except Unavailable as error:
+        sys.exit(f"ref/fast: {error}")
+    worker = FastWorker(answers, profile, limits, options.bridge)
+    worker.hello()
+    for line in sys.stdin.buffer:
+        worker.answer(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""The C engine from Python: stores, and whole cases in one call.
+
+    with Store() as store:
+        outcomes = store.run([Load("m", binary), Invoke("m", "add", ("i32:1", "i32:2"))])
+
+A store is used by one thread at a time; the interpreter's lock is released while C works.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import TracebackType
+from typing import TypeAlias
+
+from ..case import Case, Instantiate, Invoke, Outcome, Read, Register
+from ..isa import INSTRUCTIONS
+from ..limits import Limits
+from ..profile import NAN_PROFILES, RELAXED, Profile
+from . import engine_handle, load
+
+KINDS = ("returned", "trapped", "threw", "exhausted", "malformed", "invalid", "unlinkable", "unsupported")
+"""Kinds of outcomes, as program.c numbers them."""
+
+UNLIMITED = (1 << 63) - 1
+ALL_FEATURES = 0xFFFFFFFF
+FIRST_RELAXED = 0x100
+"""Second part of the opcode of i8x16.relaxed_swizzle."""
+
+Import: TypeAlias = tuple[str | None, str]
+"""Module and name; where the module is None, the export of the instance that `Load.of` names."""
+
+
+class _Limits(ctypes.Structure):
+    _fields_ = (
+        ("features", ctypes.c_uint32),
+        ("module_bytes", ctypes.c_uint64),
+        ("validation_work", ctypes.c_uint64),
+        ("fuel", ctypes.c_int64),
+        ("call_depth", ctypes.c_uint32),
+        ("host_depth", ctypes.c_uint32),
+        ("values", ctypes.c_uint64),
+        ("locals", ctypes.c_uint64),
+        ("memory_pages", ctypes.c_uint64),
+        ("table_elements", ctypes.c_uint64),
+        ("heap_bytes", ctypes.c_uint64),
+    )
+
+
+class _Profile(ctypes.Structure):
+    _fields_ = (("nan", ctypes.c_uint8), ("refuses", ctypes.c_uint8), ("relaxed", ctypes.c_uint8 * 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Instantiate a binary under `name`; with `imports` None each import is found under its own names."""
+
+    name: str
+    binary: bytes
+    imports: Sequence[Import] | None = None
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Decode and validate a binary."""
+
+    binary: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write into an exported memory."""
+
+    name: str
+    export: str
+    at: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBytes:
+    """Read an exported memory: `size` bytes from `at`; all of them with "full", or the digest."""
+
+    name: str
+    export: str
+    mode: str = "digest"
+    at: int = 0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """The value of an exported global, or the size and the first elements of a table."""
+
+    name: str
+    export: str
+
+
+Step: TypeAlias = Load | Validate | Register | Invoke | Write | ReadBytes | Get
+MODES = {"bytes": 0, "digest": 1, "full": 2}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = load()
+    pointer = ctypes.c_void_p
+    library.wl_default_limits.restype = _Limits
+    library.wl_store_new.argtypes = (pointer, ctypes.POINTER(_Limits), ctypes.POINTER(_Profile))
+    library.wl_store_new.restype = pointer
+    library.wl_store_free.argtypes = (pointer,)
+    library.wl_store_free.restype = None
+    library.wl_store_limit.argtypes = (pointer, ctypes.c_int64, ctypes.c_uint32, ctypes.c_uint64)
+    library.wl_store_limit.restype = None
+    library.wl_store_deadline.argtypes = (pointer, ctypes.c_uint64)
+    library.wl_store_deadline.restype = None
+    library.wl_store_stress.argtypes = (pointer, ctypes.c_bool)
+    library.wl_store_stress.restype = None
+    library.wl_store_collections.argtypes = (pointer,)
+    library.wl_store_collections.restype = ctypes.c_uint64
+    library.wl_program.argtypes = (
+        pointer, ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_size_t),
+    )  # fmt: skip
+    library.wl_program.restype = ctypes.c_bool
+    return library
+
+
+@cache
+def _profile(profile: Profile) -> _Profile:
+    relaxed = [0] * 20
+    for row in INSTRUCTIONS:
+        if row.mnemonic in RELAXED:
+            relaxed[(row.opcodes[0] & 0xFFFF) - FIRST_RELAXED] = profile.choice(row.mnemonic)
+    return _Profile(NAN_PROFILES.index(profile.nan), 1 - profile.grow, (ctypes.c_uint8 * 20)(*relaxed))
+
+
+# Programs: program.c describes the bytes
+
+
+def _text(text: str | bytes) -> bytes:
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return struct.pack("<I", len(data)) + data
+
+
+def encode_step(step: Step) -> bytes:
+    """A step as program.c reads it."""
+    match step:
+        case Load(name, binary, imports, of):
+            parts = [b"\1", _text(name), _text(binary)]
+            parts.append(struct.pack("<I", 0xFFFFFFFF if imports is None else len(imports)))
+            for module, field in imports or ():
+                parts += [b"\1" if module is None else b"\0", _text(module or ""), _text(field)]
+            return b"".join((*parts, _text(of)))
+        case Register(name, module):
+            return b"\2" + _text(name) + _text(module)
+        case Invoke(name, export, args, repeat):
+            head = b"\3" + _text(name) + _text(export) + struct.pack("<II", repeat, len(args))
+            return head + b"".join(map(_text, args))
+        case Write(name, export, at, data):
+            return b"\4" + _text(name) + _text(export) + struct.pack("<Q", at) + _text(data)
+        case ReadBytes(name, export, mode, at, size):
+            return b"\5" + _text(name) + _text(export) + struct.pack("<BQQ", MODES[mode], at, size)
+        case Get(name, export):
+            return b"\6" + _text(name) + _text(export)
+        case Validate(binary):
+            return b"\7" + _text(binary)
+
+
+class _Answer:
+    """Reads an answer."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def number(self, size: int) -> int:
+        self.at += size
+        return int.from_bytes(self.data[self.at - size : self.at], "little")
+
+    def text(self) -> str:
+        size = self.number(4)
+        self.at += size
+        return self.data[self.at - size : self.at].decode("utf-8", "replace")
+
+    def outcome(self) -> Outcome:
+        kind, detail = KINDS[self.number(1)], self.text()
+        return Outcome(kind, tuple(self.text() for _ in range(self.number(4))), detail)
+
+
+class Store:
+    """A store with its instances by name; `trace` is what lab.log was called with in the last `run`."""
+
+    def __init__(self, profile: Profile | None = None, limits: Limits | None = None, stress: bool = False) -> None:
+        library = _library()
+        self.limits = limits or Limits()
+        limits_ = library.wl_default_limits()
+        limits_.features = ALL_FEATURES
+        for name, _ in _Limits._fields_:
+            if name != "fuel" and hasattr(self.limits, name):
+                setattr(limits_, name, getattr(self.limits, name))
+        limits_.fuel = UNLIMITED if self.limits.fuel is None else self.limits.fuel
+        self._library = library
+        self._store: int | None = library.wl_store_new(
+            engine_handle(), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
+        )
+        if not self._store:
+            raise MemoryError
+        library.wl_store_stress(self._store, stress)
+        self.trace: list[tuple[int, int]] = []
+
+    def limit(self, fuel: int | None = None, stack: int = 100) -> None:
+        """Fuel of each outermost call from now on, and the share of the stack, in percent."""
+        self._library.wl_store_limit(
+            self._store,
+            UNLIMITED if fuel is None else min(fuel, UNLIMITED),
+            self.limits.call_depth * stack // 100,
+            self.limits.values * stack // 100,
+        )
+
+    def deadline(self, seconds: float) -> None:
+        """How long calls may take from now on, all together; 0 for as long as they like."""
+        self._library.wl_store_deadline(self._store, int(seconds * 1e9))
+
+    @property
+    def collections(self) -> int:
+        """How often garbage was collected."""
+        return int(self._library.wl_store_collections(self._store))
+
+    def run(self, steps: Iterable[Step]) -> list[Outcome]:
+        """The outcomes of the steps; later ones are tried where one fails."""
+        encoded = [encode_step(step) for step in steps]
+        program = b"".join(encoded)
+        found, size = ctypes.c_void_p(), ctypes.c_size_t()
+        if not self._library.wl_program(
+            self._store, program, len(program), ctypes.byref(found), ctypes.byref(size)
+        ):
+            raise MemoryError
+        answer = _Answer(ctypes.string_at(found, size.value))
+        outcomes = [answer.outcome() for _ in encoded]
+        self.trace = [(answer.number(4), answer.number(8)) for _ in range(answer.number(4))]
+        return outcomes
+
+    def close(self) -> None:
+        """Free the store; nothing of it may be used any more."""
+        if self._store:
+            self._library.wl_store_free(self._store)
+            self._store = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def run_case(
+    case: Case, profile: Profile | None = None, limits: Limits | None = None, exports: Mapping[str, str] | None = None
+) -> list[Outcome]:
+    """The outcomes of a case's steps in a store of its own; `exports` tells what a `Read` reads: "memory" or not."""
+    steps: list[Step] = []
+    for step in case.steps:
+        match step:
+            case Instantiate(name, module):
+                steps.append(Load(name, case.modules[module]))
+            case Read(name, export):
+                is_memory = (exports or {}).get(f"{name}.{export}") == "memory"
+                steps.append(ReadBytes(name, export) if is_memory else Get(name, export))
+            case Register() | Invoke():
+                steps.append(step)
+    with Store(profile, limits) as store:
+        return store.run(steps)
