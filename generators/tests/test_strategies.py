@@ -14,7 +14,7 @@ from wasmlab_ref.syntax import Module
 from wasmlab_ref.types import FuncType
 from wasmlab_ref.validate import validate
 
-SMALL = Config(functions=2, instructions=20, expression=4, modules=1)
+SMALL = Config(functions=2, instructions=20, expression=4, modules=1, private=0)
 slow = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 

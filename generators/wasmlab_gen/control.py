@@ -316,7 +316,7 @@ def dead(b: Body) -> None:
     if b.below(100) < 100 - b.config.dead:
         return
     depth = len(b.labels)
-    kind = b.below(5)
+    kind = b.below(7)
     if kind == 0:
         b.emit("i32.add")
         b.emit("drop")
@@ -329,9 +329,15 @@ def dead(b: Body) -> None:
         b.emit("drop")
     elif kind == 3:
         b.emit("unreachable")
+    elif kind == 4:
+        b.emit("select", None)
+        b.store((b.source.pick(b.module.numbers()),))
+    elif kind == 5 and b.module.has("function-references"):
+        b.emit("ref.as_non_null")
+        b.store((b.source.pick(b.module.nullable_types()),))
     else:
         b.exprs(b.labels[-1].types, 3)
-        b.emit("br", b.below(1))
+        b.emit("br", 0)
     if len(b.labels) != depth:
         raise RuntimeError("unbalanced blocks in unreachable code")
 
@@ -354,7 +360,7 @@ def try_table(b: Body, results: tuple[ValType, ...], fuel: int) -> None:
     tags = b.module.tags
     b.open("block", results)
     clauses: list[tuple[str, Tag | None, tuple[ValType, ...]]] = []
-    for _ in range(1 + b.below(3)):
+    for _ in range(b.source.pick((1, 2, 3, 1, 2, 0))):
         kind = b.source.pick(("catch", "catch", "catch_ref", "catch_all", "catch_all_ref"))
         if not tags and not kind.startswith("catch_all"):
             kind = "catch_all"
@@ -369,11 +375,18 @@ def try_table(b: Body, results: tuple[ValType, ...], fuel: int) -> None:
         catches.append(Catch("catch_all", None, b.source.pick(outer)))
     b.emit("try_table", b.block_type((), results), tuple(catches))
     b.labels.append(Label(results))
-    b.trying += 1
+    b.trying += bool(clauses)
     run(b, 3)
-    _perhaps_throw(b, fuel, [tag for _, tag, _ in clauses if tag] or tags)
+    if b.below(8) == 7 and not deep(b):
+        b.condition(2)
+        b.open("if", ())
+        go(b, 3)
+        b.close()
+    if clauses or b.trying:
+        caught = [tag for _, tag, _ in clauses if tag]
+        _perhaps_throw(b, fuel, tags if not caught or (b.trying > 1 and b.below(2)) else caught)
     b.exprs(results, fuel // 2)
-    b.trying -= 1
+    b.trying -= bool(clauses)
     b.close()
     b.emit("br", len(clauses))
     for i, (_kind, _tag, types) in enumerate(clauses):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 CONST = {t: BY_MNEMONIC[f"{t}.const"] for t in BITS}
 GET, SET, TEE = (BY_MNEMONIC[f"local.{verb}"] for verb in ("get", "set", "tee"))
+BOTTOM = {"any": "none", "func": "nofunc", "extern": "noextern", "exn": "noexn"}
+"""The type of nothing but null, of each hierarchy."""
+
 END, DROP = instr("end"), instr("drop")
 
 
@@ -336,7 +339,8 @@ class Body:
 
     def null(self, t: RefType) -> None:
         """A null, as a `t`; where `t` has none, the invocation traps."""
-        self.emit("ref.null", t.heap)
+        bottom = self.module.has("gc") and self.below(4) == 3
+        self.emit("ref.null", BOTTOM[self.types.top(t.heap)] if bottom else t.heap)
         if not t.nullable:
             self.emit("ref.as_non_null")
 

@@ -100,10 +100,11 @@ def memory_size(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
 
 
 def memory_grow(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...]:
-    """By little, or by more than any memory's maximum."""
+    """By little, or by more than the memory could ever have."""
     memory = b.source.pick(b.module.addressed(t))
     width = 32 if memory.address == "i32" else 64
-    b.const(memory.address, b.source.pick((0, 1, 1, 2, 65536, (1 << width) - 1)))
+    much = 65537 if memory.max is not None or width == 32 else 1 << 48
+    b.const(memory.address, b.source.pick((0, 1, 1, 2, much, (1 << width) - 1)))
     return (memory.index,)
 
 

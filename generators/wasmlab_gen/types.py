@@ -149,6 +149,9 @@ def draw_groups(s: Source, numbers: Sequence[ValType]) -> list[RecType]:
         types.add(RecType((SubType(StructType(fields), final=False),)))
     if not types.indices(ArrayType):
         types.add(RecType((SubType(ArrayType(FieldType(s.pick((*PACKED, *numbers)), True))),)))
+    if s.below(3) == 2:
+        element = RefType(True, s.pick(("func", "any", "eq", "extern", s.below(len(types.subs)))))
+        types.add(RecType((SubType(ArrayType(FieldType(element, True))),)))
     return types.groups
 
 
