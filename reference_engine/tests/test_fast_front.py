@@ -197,6 +197,28 @@ def chain(n: int) -> bytes:
     return encode(Module(types=(*types, group(function)), funcs=(Func(n, (), body),)))
 
 
+def test_sub_types_at_any_depth() -> None:
+    """A random forest, deeper than the display: a type matches exactly its ancestors."""
+    draw = random.Random(3)
+    parents = [-1, *(i - 1 if draw.random() < 0.8 else draw.randrange(-1, i) for i in range(1, 80))]
+    ancestors: list[set[int]] = []
+    for i, parent in enumerate(parents):
+        ancestors.append({i} | (ancestors[parent] if parent >= 0 else set()))
+    assert max(map(len, ancestors)) > 12
+    # A field apart keeps types distinct that have the same parent.
+    structs = [StructType((FieldType("i32"),) * (len(found) - 1)) for found in ancestors]
+    types = [
+        RecType((SubType(structs[i], (parent,) if parent >= 0 else (), False), SubType(FuncType(("i32",) * i))))
+        for i, parent in enumerate(2 * p if p >= 0 else -1 for p in parents)
+    ]
+    for _ in range(600):
+        sub, sup = draw.randrange(80), draw.randrange(80)
+        body = (instr("ref.null", 2 * sub), instr("call", 0))
+        function = FuncType((RefType(True, 2 * sup),), ())
+        module = encode(Module(types=(*types, group(function)), funcs=(Func(160, (), body),)))
+        assert fast.check(module).stage == ("" if sup in ancestors[sub] else "invalid"), (sub, sup)
+
+
 def exponential(n: int) -> bytes:
     pairs = (StructType((FieldType(RefType(True, i)),) * 2) for i in range(n))
     return encode(Module(types=(group(StructType()), *map(group, pairs))))

@@ -4,7 +4,7 @@
 
 #include "front.h"
 
-/* ---- Types -------------------------------------------------------------------------------------------------------- */
+/* ---- Types ----------------------------------------------------------------------------------------------------- */
 
 typedef struct wl_words { /* a recursion group as types.c wants it */
     wl_buffer *buffer;
@@ -137,7 +137,7 @@ static bool get_func_type(wl_reader *r, const wl_deftype **type) {
     return true;
 }
 
-/* ---- External types ------------------------------------------------------------------------------------------------ */
+/* ---- External types -------------------------------------------------------------------------------------------- */
 
 static bool get_bounds(wl_reader *r, wl_bounds *b, uint64_t largest32, uint64_t largest64, const char *message) {
     wl_loader *l = r->l;
@@ -189,7 +189,7 @@ static bool get_tag_type(wl_reader *r, const wl_deftype **type) {
     return true;
 }
 
-/* ---- Constant expressions ------------------------------------------------------------------------------------------- */
+/* ---- Constant expressions -------------------------------------------------------------------------------------- */
 
 static bool get_const(wl_reader *r, wl_type expected, wl_expr *e) {
     wl_loader *l = r->l;
@@ -205,7 +205,7 @@ static bool get_const(wl_reader *r, wl_type expected, wl_expr *e) {
     return true;
 }
 
-/* ---- Sections ------------------------------------------------------------------------------------------------------- */
+/* ---- Sections -------------------------------------------------------------------------------------------------- */
 
 /* Room for one more import in its index space, which has 4, 8, 16 ... elements meanwhile. */
 static bool another(wl_loader *l, void *array, uint32_t used, size_t size) {
@@ -538,7 +538,7 @@ static bool data_section(wl_reader *r) {
     return true;
 }
 
-/* ---- Modules --------------------------------------------------------------------------------------------------------- */
+/* ---- Modules --------------------------------------------------------------------------------------------------- */
 
 #define N_SECTIONS 14
 

@@ -76,7 +76,7 @@ static inline bool wl_rejected(const wl_loader *l) { return l->rejection.stage !
 
 bool wl_need_feature(wl_loader *, const uint8_t *at, uint32_t bit); /* true, after remembering it if it is off */
 
-/* ---- Reading with checks; false after wl_malformed ----------------------------------------------------------- */
+/* ---- Reading with checks; false after wl_malformed ------------------------------------------------------------- */
 
 /* Whether a value type begins so. */
 static inline bool wl_is_type_byte(uint32_t byte) {
@@ -144,7 +144,7 @@ static inline bool wl_get_op(wl_reader *r, uint32_t *op) {
 bool wl_allocate(wl_loader *, void *array, size_t n, size_t size);                  /* array: T **; zeroed */
 bool wl_extend(wl_loader *, void *array, size_t used, size_t more, size_t size); /* a larger copy, zeroed behind */
 
-/* ---- Parts --------------------------------------------------------------------------------------------------- */
+/* ---- Parts ----------------------------------------------------------------------------------------------------- */
 
 /* types.c: make the group's types canonical, append them to the module's and check their sub typing.  `words` holds
  * for each type: kind | final << 2, super (0 or a reference), then a count and the types of each part. */

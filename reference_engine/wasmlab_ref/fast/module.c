@@ -18,7 +18,7 @@ typedef struct wl_chunk {
     char *at, *end;
 } wl_chunk;
 
-/* ---- The module's arena ----------------------------------------------------------------------------------------- */
+/* ---- The module's arena ---------------------------------------------------------------------------------------- */
 
 static size_t aligned(size_t size) { return (size + 7) & ~(size_t)7; }
 
@@ -93,7 +93,7 @@ bool wl_extend(wl_loader *l, void *array, size_t used, size_t more, size_t size)
     return true;
 }
 
-/* ---- Loading ----------------------------------------------------------------------------------------------------- */
+/* ---- Loading --------------------------------------------------------------------------------------------------- */
 
 wl_limits wl_default_limits(void) {
     return (wl_limits){

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- Errors ------------------------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------------------------- */
 
 typedef enum wl_stage {
     WL_OK,
@@ -33,7 +33,7 @@ typedef struct wl_error {
 
 #define WL_NONE UINT32_MAX
 
-/* ---- Limits ------------------------------------------------------------------------------------------------- */
+/* ---- Limits ---------------------------------------------------------------------------------------------------- */
 
 /* As limits.py has them.  The front end reads the first three. */
 typedef struct wl_limits {
@@ -48,7 +48,7 @@ typedef struct wl_limits {
 
 wl_limits wl_default_limits(void);
 
-/* ---- Value types -------------------------------------------------------------------------------------------- */
+/* ---- Value types ----------------------------------------------------------------------------------------------- */
 
 /* A value, packed or reference type in 32 bits.  Equal types are equal numbers: defined types are canonical ids.
  *
@@ -88,7 +88,7 @@ static inline bool wl_is_packed(wl_type t) { return t == WL_I8 || t == WL_I16; }
 static inline wl_type wl_unpacked(wl_type t) { return wl_is_packed(t) ? (wl_type)WL_I32 : t; }
 static inline uint32_t wl_slots(wl_type t) { return t == WL_V128 ? 2 : 1; }
 
-/* ---- Defined types ------------------------------------------------------------------------------------------ */
+/* ---- Defined types --------------------------------------------------------------------------------------------- */
 
 typedef enum wl_kind { WL_FUNC, WL_STRUCT, WL_ARRAY } wl_kind;
 
@@ -159,7 +159,7 @@ static inline bool wl_type_matches(const wl_engine *engine, wl_type sub, wl_type
     return sub == sup || wl_type_matches_slow(engine, sub, sup);
 }
 
-/* ---- Modules ------------------------------------------------------------------------------------------------ */
+/* ---- Modules --------------------------------------------------------------------------------------------------- */
 
 /* Positions are offsets into wl_module.bytes. */
 
@@ -284,7 +284,7 @@ static inline const wl_body *wl_body_of(const wl_module *m, uint32_t function) {
     return &m->bodies[function - m->n_imported_funcs];
 }
 
-/* ---- Reading validated bytes again: nothing is checked ------------------------------------------------------- */
+/* ---- Reading validated bytes again: nothing is checked --------------------------------------------------------- */
 
 static inline uint64_t wl_read_u64(const uint8_t **p) {
     uint64_t byte = *(*p)++, value = byte & 0x7f;

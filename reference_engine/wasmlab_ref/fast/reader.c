@@ -6,7 +6,7 @@
 
 #include "front.h"
 
-/* ---- Errors and memory ---------------------------------------------------------------------------------------- */
+/* ---- Errors and memory ----------------------------------------------------------------------------------------- */
 
 static void describe(wl_error *error, wl_stage stage, uint32_t function, size_t offset) {
     error->stage = stage;
@@ -123,7 +123,7 @@ bool wl_get_count(wl_reader *r, uint32_t *n) {
     return true;
 }
 
-/* ---- Names ------------------------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------------------------- */
 
 /* The length of the UTF-8 sequence at `p`, 0 where there is none. */
 static size_t utf8_sequence(const uint8_t *p, const uint8_t *end) {
@@ -154,7 +154,7 @@ bool wl_get_name(wl_reader *r, wl_slice *name) {
     return true;
 }
 
-/* ---- Types ------------------------------------------------------------------------------------------------------ */
+/* ---- Types ----------------------------------------------------------------------------------------------------- */
 
 #define FIRST_HEAP 0x69
 static const uint8_t abstract_heaps[] = {
@@ -236,7 +236,7 @@ bool wl_get_type(wl_reader *r, wl_type *t) {
     return wl_malformed(r->l, r->p, "malformed value type");
 }
 
-/* ---- Opcodes ---------------------------------------------------------------------------------------------------- */
+/* ---- Opcodes --------------------------------------------------------------------------------------------------- */
 
 #define ROW(NAME, code, mnemonic, immediate, argument, flags, n, p0, p1, p2, result, feature) \
     [code] = {immediate, argument, flags, n, {p0, p1, p2}, result, feature},
@@ -288,7 +288,7 @@ bool wl_get_memarg(wl_reader *r, wl_memarg *m) {
     return wl_get_u64(r, &m->offset);
 }
 
-/* ---- Again, without checks -------------------------------------------------------------------------------------- */
+/* ---- Again, without checks ------------------------------------------------------------------------------------- */
 
 uint32_t wl_read_op_prefixed(const uint8_t **p) {
     uint32_t prefix = *(*p)++;

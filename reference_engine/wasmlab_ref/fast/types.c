@@ -42,7 +42,7 @@ struct wl_engine {
     } *chunks[N_CHUNKS]; /* chunk k has 64 << k entries and never moves: readers need no lock */
 };
 
-/* ---- Ids ----------------------------------------------------------------------------------------------------- */
+/* ---- Ids ------------------------------------------------------------------------------------------------------- */
 
 static union wl_entry *entry_of(const wl_engine *e, uint32_t id) {
     uint32_t shifted = id + (1u << FIRST_CHUNK_BITS), chunk = 0;
@@ -75,7 +75,7 @@ static void give_id(wl_engine *e, uint32_t id) {
     e->free_ids = id;
 }
 
-/* ---- Subtyping ----------------------------------------------------------------------------------------------- */
+/* ---- Subtyping ------------------------------------------------------------------------------------------------- */
 
 const wl_deftype *wl_ancestor(const wl_deftype *t, uint32_t depth) {
     while (t->depth > depth) t = t->jump->depth >= depth ? t->jump : t->super;
@@ -150,7 +150,7 @@ static bool comp_matches(const wl_engine *e, const wl_deftype *sub, const wl_def
     }
 }
 
-/* ---- Groups -------------------------------------------------------------------------------------------------- */
+/* ---- Groups ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_words(const wl_engine *e, const uint32_t *words, size_t n) {
     uint64_t h = e->seed ^ n;
@@ -239,7 +239,7 @@ static bool grow_buckets(wl_engine *e) {
     return true;
 }
 
-/* ---- Making the types of a group ----------------------------------------------------------------------------- */
+/* ---- Making the types of a group ------------------------------------------------------------------------------- */
 
 static uint32_t storage_size(wl_type t) {
     switch (t) {
@@ -416,7 +416,7 @@ void wl_release_groups(wl_engine *e, wl_group **groups, uint32_t n) {
     pthread_mutex_unlock(&e->lock);
 }
 
-/* ---- Function types of hosts, and the engine ------------------------------------------------------------------ */
+/* ---- Function types of hosts, and the engine ------------------------------------------------------------------- */
 
 const wl_deftype *wl_func_type(wl_engine *e, const wl_type *params, uint32_t n_params, const wl_type *results,
                                uint32_t n_results) {

@@ -4,7 +4,7 @@
 
 #include "validate.h"
 
-/* ---- Operands ---------------------------------------------------------------------------------------------------- */
+/* ---- Operands -------------------------------------------------------------------------------------------------- */
 
 static const char *show(wl_type t, char *buffer, size_t size) {
     static const char *const plain[] = {"bot", "i32", "i64", "f32", "f64", "v128", "i8", "i16"};
@@ -86,7 +86,7 @@ void wl_unreachable(wl_validator *v) {
     v->frame->unreachable = true;
 }
 
-/* ---- Indices ------------------------------------------------------------------------------------------------------- */
+/* ---- Indices --------------------------------------------------------------------------------------------------- */
 
 bool wl_get_function(wl_validator *v, uint32_t *index) {
     WL_TRY(wl_get_u32(&v->r, index));
@@ -145,7 +145,7 @@ bool wl_get_typed(wl_validator *v, wl_kind kind, const wl_deftype **type) {
     return (*type)->kind == kind || wl_wrong(v, "type mismatch: non-%s type %u", names[kind], (unsigned)index);
 }
 
-/* ---- Instructions with a row ------------------------------------------------------------------------------------------ */
+/* ---- Instructions with a row ----------------------------------------------------------------------------------- */
 
 static bool get_memarg(wl_validator *v, const wl_op_row *row, wl_type *address) {
     wl_memarg m;
@@ -214,7 +214,7 @@ static inline bool validate_plain(wl_validator *v, const wl_op_row *row) {
     return true;
 }
 
-/* ---- Bodies and expressions ------------------------------------------------------------------------------------------- */
+/* ---- Bodies and expressions ------------------------------------------------------------------------------------ */
 
 static bool validate_special(wl_validator *v, uint32_t op) {
     switch (wl_op_rows[op].immediate) {

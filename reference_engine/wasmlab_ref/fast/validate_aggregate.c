@@ -3,7 +3,7 @@
 
 static wl_type ref_of(const wl_deftype *t, bool nullable) { return wl_ref(nullable, t->id + WL_FIRST_DEFINED); }
 
-/* ---- References -------------------------------------------------------------------------------------------------------- */
+/* ---- References ------------------------------------------------------------------------------------------------ */
 
 /* The largest type of the hierarchy that a heap type belongs to. */
 static uint32_t top_of(const wl_engine *e, uint32_t heap) {
@@ -62,7 +62,7 @@ static bool convert(wl_validator *v, uint32_t from, uint32_t to) {
     return true;
 }
 
-/* ---- Tables, and copying between memories ------------------------------------------------------------------------------- */
+/* ---- Tables, and copying between memories ---------------------------------------------------------------------- */
 
 static bool with_table(wl_validator *v, uint32_t op) {
     const wl_table *t;
@@ -136,7 +136,7 @@ bool wl_validate_reference(wl_validator *v, uint32_t op) {
     }
 }
 
-/* ---- Structures ----------------------------------------------------------------------------------------------------------- */
+/* ---- Structures ------------------------------------------------------------------------------------------------ */
 
 static bool struct_new(wl_validator *v, const wl_deftype *t, bool with_default) {
     uint32_t n = t->u.structure.n_fields;
@@ -173,7 +173,7 @@ static bool struct_field(wl_validator *v, uint32_t op) {
     return true;
 }
 
-/* ---- Arrays --------------------------------------------------------------------------------------------------------------- */
+/* ---- Arrays ---------------------------------------------------------------------------------------------------- */
 
 static bool need_mutable(wl_validator *v, const wl_deftype *array) {
     return array->u.array.field.mutable_ || wl_wrong(v, "immutable array");

@@ -100,7 +100,7 @@ static bool end(wl_validator *v) {
     return wl_push_types(v, results_of(&f), f.n_results);
 }
 
-/* ---- Branches ------------------------------------------------------------------------------------------------------ */
+/* ---- Branches -------------------------------------------------------------------------------------------------- */
 
 bool wl_get_label(wl_validator *v, wl_label *label) {
     uint32_t index;
@@ -203,7 +203,7 @@ static bool br_on_cast(wl_validator *v, bool fail) {
     return true;
 }
 
-/* ---- Calls ----------------------------------------------------------------------------------------------------------- */
+/* ---- Calls ----------------------------------------------------------------------------------------------------- */
 
 static bool call(wl_validator *v, const wl_deftype *t) {
     WL_TRY(wl_pop_types(v, t->u.func.params, t->u.func.n_params));
@@ -255,7 +255,7 @@ static bool return_(wl_validator *v) {
     return true;
 }
 
-/* ---- Exceptions -------------------------------------------------------------------------------------------------------- */
+/* ---- Exceptions ------------------------------------------------------------------------------------------------ */
 
 static bool get_tag(wl_validator *v, const wl_deftype **type) {
     uint32_t index;
@@ -299,7 +299,7 @@ static bool try_table(wl_validator *v) {
     return (f.n_params == 0 || wl_pop_types(v, f.params, f.n_params)) && enter(v, f, WL_OP_TRY_TABLE);
 }
 
-/* ---- Parametric instructions ------------------------------------------------------------------------------------------- */
+/* ---- Parametric instructions ----------------------------------------------------------------------------------- */
 
 static bool select_(wl_validator *v) {
     wl_type a, b;

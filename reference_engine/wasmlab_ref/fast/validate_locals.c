@@ -52,7 +52,7 @@ static wl_type type_of_local(const wl_validator *v, uint32_t index) {
     return v->runs[low].type;
 }
 
-/* ---- Initialisation of locals without a default value ----------------------------------------------------------- */
+/* ---- Initialisation of locals without a default value ---------------------------------------------------------- */
 
 /* A hash table of the locals met so far, in the buffer `inits`; behind it, those that are initialised, in order. */
 typedef struct wl_init {
@@ -109,7 +109,7 @@ static bool is_initialised(const wl_validator *v, uint32_t local) {
     return v->init_mask && find(v->l->inits.data, v->init_mask, local)->set;
 }
 
-/* ---- Instructions ------------------------------------------------------------------------------------------------ */
+/* ---- Instructions ---------------------------------------------------------------------------------------------- */
 
 bool wl_validate_local(wl_validator *v, uint32_t op) {
     uint32_t index;
