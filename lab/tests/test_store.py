@@ -123,4 +123,16 @@ def test_a_full_disk_is_one_clear_line_and_what_was_there_stays(tmp_path: Path) 
         assert caught.value.status == 3
         assert store.progress.low == 1
     assert load(tmp_path).progress.low == 1
-    assert store_module.SCHEMA == 1
+    assert store_module.SCHEMA == 2
+
+
+def test_a_store_of_an_older_schema_is_read_and_goes_on(tmp_path: Path) -> None:
+    with Store(tmp_path, CAMPAIGN) as store:
+        store.record(Batch([0]))
+        store._db.executescript("DROP TABLE choices; UPDATE campaign SET schema = 1")
+    assert load(tmp_path).choices == {}
+    with Store(tmp_path, CAMPAIGN) as store:
+        store.record(Batch([1], choices={"right": {"nan": "x86"}}))
+    run = load(tmp_path)
+    assert run.progress.low == 2
+    assert run.choices == {"right": {"nan": "x86"}}

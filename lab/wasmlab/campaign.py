@@ -17,12 +17,13 @@ from typing import Any, Protocol
 
 from wasmlab_ref.case import Case, Invoke, Outcome, Read
 
+from .choices import Choices, choices_of, probes
 from .foreign import plain
+from .judgement import ABSENT, Again, Arbiter, Judgement
 from .known import Known
 from .model import Answers, Batch, Divergence, EngineRecord, Progress, Sample
-from .openness import has_open_nans
-from .oracle import BROKEN, Answer, Rules, Verdict, judge, pairs
-from .reduce import Budget, is_settled, reduce
+from .oracle import BROKEN, Answer, Verdict, pairs
+from .reduce import Budget, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 
 WINDOW = 16
@@ -46,8 +47,11 @@ OPCODES_EVERY = 32
 """Every so many cases the instructions in them are counted, which takes decoding them, where no engine tells which it
 executed."""
 
-ABSENT = "no instance"
-"""How answers begin that are about an instance which did not come to life."""
+PATIENCE = 10
+"""How many times the deadline a request gets before a time-out is a finding."""
+
+HASTE = 1.0
+"""Seconds that a request gets while a time-out is reduced."""
 
 ENDED = frozenset({"returned", "threw", "trapped"})
 SAMPLES_EACH = 3
@@ -62,7 +66,7 @@ class EngineLike(Protocol):
     @property
     def features(self) -> frozenset[str]: ...
 
-    def submit(self, case: Case, observe: str = "digest") -> Any: ...
+    def submit(self, case: Case, observe: str = "digest", deadline: float | None = None) -> Any: ...
 
     def collect(self) -> Any: ...
 
@@ -78,7 +82,8 @@ class Plan:
     """What a shard needs to know; `resolve` and `make` are functions of a module, so that processes can be given them.
 
     `resolve(name)` makes an engine, `make(seed, features)` a case.  `examples` is the number of cases, `deadline` a
-    reading of `time.monotonic()`; either may be None.  `merged`: see `oracle.Rules`.
+    reading of `time.monotonic()`; either may be None.  `merged`: see `judgement.Judgement`.  `arbiter` is the engine
+    that explains differences; "" for none: then nothing is probed, and every difference counts.
     """
 
     engines: tuple[str, ...]
@@ -89,6 +94,7 @@ class Plan:
     examples: int | None = None
     deadline: float | None = None
     merged: frozenset[str] = frozenset()
+    arbiter: str = ""
     known: Known = field(default_factory=Known)
     reduce_seconds: float = 5.0
 
@@ -98,12 +104,20 @@ def derive(seed: int, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "little")
 
 
-def generate(seed: int, features: frozenset[str]) -> Case:
-    """A case of the project's generator; one of eight is only almost valid."""
+def generate(seed: int, features: frozenset[str], nan: str = "canonical", relaxed: str = "settled") -> Case:
+    """A case of the project's generator; one of eight is only almost valid.
+
+    `nan` and `relaxed` are "raw", "canonical" and "settled", or "mixed": raw in half of the cases.
+    """
     from wasmlab_gen import Config, SeededSource, case, near_valid
 
     source = SeededSource(seed)
-    made = case(source, features, Config())
+    raw = seed >> 63 & 1
+    config = Config(
+        nan="raw" if nan == "raw" or (nan == "mixed" and raw) else "canonical",
+        relaxed="raw" if relaxed == "raw" or (relaxed == "mixed" and raw) else "deterministic-inputs",
+    )
+    made = case(source, features, config)
     return made if source.below(8) else near_valid(source, made, features)
 
 
@@ -148,13 +162,20 @@ class Shard:
         self.batch = Batch()
         self._engines: list[EngineLike] = []
         self._stack = ExitStack()
-        self._hunter = Hunter(plan)
+        self._spares: dict[str, EngineLike] = {}
+        arbiter = Arbiter(lambda: plan.resolve(plan.arbiter)) if plan.arbiter else None
+        self._judgement = Judgement(plan.merged, arbiter)
+        self._hunter = Hunter(plan, self._judgement)
         self._samples: Counter[str] = Counter()
         self._started = 0.0
 
     def __enter__(self) -> Shard:
         try:
             self._engines = [self._stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+            if self._judgement.arbiter is not None:
+                self._stack.callback(self._judgement.arbiter.close)
+                self._judgement.choices = {engine.name: choices_of(engine) for engine in self._engines}
+                self.batch.choices = dict(self._judgement.choices)
         except BaseException:
             self._stack.close()
             raise
@@ -192,6 +213,9 @@ class Shard:
                     yield self.take()
         while flying and not over():
             self._settle(*flying.popleft(), over)
+        if not flying and self._judgement.arbiter is not None:
+            for engine in self._engines:
+                self._same_choices(engine)
 
     def take(self) -> Batch:
         """What happened since the last time; the shard goes on with an empty batch."""
@@ -206,9 +230,9 @@ class Shard:
         A case whose divergence cannot be looked into any more is left for the next time.
         """
         answers = {engine.name: engine.collect() for engine in self._engines}
-        verdict = verdict_of(case, answers, self.plan.merged)
+        verdict = self._judgement.verdict(case, answers, self._again(case))
         if verdict.diverges:
-            found = None if stop() else self._hunter.examine(index, case, answers, self.batch, stop)
+            found = None if stop() else self._hunter.examine(index, case, answers, self._again(case), self.batch, stop)
             if found is None:
                 return
             verdict = found
@@ -219,9 +243,29 @@ class Shard:
             if self._samples[reason] < SAMPLES_EACH:
                 self._samples[reason] += 1
                 self.batch.samples.append(Sample(reason, index, case, kept(answers)))
+        if verdict.kind == "agree" and verdict.reason:
+            self.batch.counters[f"explained: {verdict.reason}"] += 1
         self.batch.counters[verdict.kind] += 1
         self.batch.counters["cases"] += 1
         self.batch.done.append(index)
+
+    def _again(self, case: Case) -> Again:
+        """Runs a case once more, beside those in flight."""
+
+        def again(name: str) -> Answer:
+            if name not in self._spares:
+                self._spares[name] = self._stack.enter_context(self.plan.resolve(name))
+            answer: Answer = self._spares[name].run(case, observe="full")
+            return answer
+
+        return again
+
+    def _same_choices(self, engine: EngineLike) -> None:
+        """An engine that chooses otherwise at the end than at the start is a finding."""
+        before, after = self._judgement.choices[engine.name], choices_of(engine)
+        changed = sorted(name for name in before if name in after and before[name] != after[name])
+        if changed:
+            self.batch.divergences.append(changed_choice(engine, before, after, changed))
 
     def _count(self, index: int, case: Case, answers: dict[str, Any]) -> None:
         counters = self.batch.counters
@@ -252,12 +296,19 @@ def tells_rules(engine: EngineLike) -> bool:
     return bool(getattr(engine, "hello", {}).get("rules"))
 
 
-def verdict_of(case: Case, answers: dict[str, Any], merged: frozenset[str]) -> Verdict:
-    """The oracle's verdict; whether NaNs are open is found out only where something differs."""
-    verdict = judge(case, answers, Rules(merged))
-    if verdict.diverges and has_open_nans(case):
-        verdict = judge(case, answers, Rules(merged, open_nans=True))
-    return verdict
+def changed_choice(engine: EngineLike, before: Choices, after: Choices, changed: Sequence[str]) -> Divergence:
+    """The finding that an engine's choices are not constant, as the standard has it."""
+    relaxed = changed[0] != "nan"
+    case = probes(relaxed)[1]
+    said = "; ".join(f"{name} {before[name] or 'none'}, then {after[name] or 'none'}" for name in changed)
+    sentence = f"{engine.name} changes its choices while it runs: {said}"
+    signature = f"{engine.name} changes {' '.join(changed)}"
+    answers = kept({engine.name: engine.run(case)})
+    return Divergence(
+        id=hashlib.sha256(signature.encode()).hexdigest()[:12], signature=signature, groups=((engine.name,),),
+        stage="probe", sentence=plain(sentence), index=0, case=case, reduced=case, step=None, answers=answers,
+        size=size(case), seconds=0.0,
+    )  # fmt: skip
 
 
 def kept(answers: dict[str, Any]) -> Answers:
@@ -268,21 +319,29 @@ def kept(answers: dict[str, Any]) -> Answers:
 class Hunter:
     """Confirms divergences in fresh processes, reduces and signs them."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, judgement: Judgement) -> None:
+        self.plan, self.judgement = plan, judgement
         self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
         self._met: Counter[str] = Counter()
         self._stale: Counter[str] = Counter()
 
     def examine(
-        self, index: int, case: Case, answers: dict[str, Any], batch: Batch, stop: Callable[[], bool] = lambda: False
+        self,
+        index: int,
+        case: Case,
+        answers: dict[str, Any],
+        full: Again,
+        batch: Batch,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Verdict | None:
         """Add what a divergence turns out to be to `batch`; the verdict that counts in the end, None if stopped."""
-        rules = Rules(self.plan.merged, has_open_nans(case))
         found = Verdict("inconclusive", "not reproduced in fresh processes")
-        for names in pairs(case, answers, rules):
-            verdict = judge(case, {name: answers[name] for name in names}, rules)
-            again = self._examine(index, case, names, verdict, batch, stop)
+
+        def judged(names: tuple[str, ...]) -> Verdict:
+            return self.judgement.verdict(case, {name: answers[name] for name in names}, full)
+
+        for names in pairs(answers, judged):
+            again = self._examine(index, case, names, judged(names), batch, stop)
             if again is None:
                 return None
             found = again if again.diverges else found
@@ -298,14 +357,12 @@ class Hunter:
             return verdict
         with ExitStack() as stack:
             engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
-            again = compare(engines, case, self.plan.merged)[0]
+            again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
             if not again.diverges:
                 return again
-            if not is_settled(case, engines[0]):
-                return Verdict("inconclusive", "nan or relaxed choice")
-            slow = SLOW if BROKEN & {outcome.kind for outcome in again.outcomes.values()} else 1
+            slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
             budget = Budget(self.plan.reduce_seconds * slow, stop)
-            fields, signature = shrink(case, again, engines, self.plan.merged, budget)
+            fields, signature = shrink(case, again, engines, self.judgement, budget)
             known = self.plan.known.reason(signature, engines)
         if stop():
             return None
@@ -323,26 +380,33 @@ class Hunter:
         return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
 
 
-def compare(engines: Sequence[EngineLike], case: Case, merged: frozenset[str]) -> tuple[Verdict, dict[str, Answer]]:
-    """Run a case on every engine, at once, and judge it."""
-    for engine in engines:
-        engine.submit(case)
-    answers = {engine.name: engine.collect() for engine in engines}
-    return verdict_of(case, answers, merged), answers
+def times_out(verdict: Verdict) -> bool:
+    """Is it about an engine that ran out of time?"""
+    return any(outcome.kind == "timed out" for outcome in verdict.outcomes.values())
+
+
+def patience(verdict: Verdict, engines: Sequence[EngineLike]) -> float | None:
+    """The deadline of the run that confirms a verdict, None for the usual one."""
+    if not times_out(verdict):
+        return None
+    return max(
+        (PATIENCE * engine.target.limits.deadline for engine in engines if hasattr(engine, "target")), default=None
+    )
 
 
 def shrink(
-    case: Case, verdict: Verdict, engines: Sequence[EngineLike], merged: frozenset[str], budget: Budget
+    case: Case, verdict: Verdict, engines: Sequence[EngineLike], judgement: Judgement, budget: Budget
 ) -> tuple[dict[str, Any], Signature]:
     """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature."""
     key, started = key_of(verdict), time.monotonic()
+    deadline = HASTE if times_out(verdict) else None
 
     def same(candidate: Case) -> bool:
-        found = compare(engines, candidate, merged)[0]
+        found = judgement.compare(engines, candidate, deadline)[0]
         return found.diverges and key_of(found) == key
 
     reduced = reduce(case, verdict.step, same, engines[0], budget)
-    final, answers = compare(engines, reduced, merged)
+    final, answers = judgement.compare(engines, reduced, deadline)
     if not final.diverges:
         reduced, final = case, verdict
         answers = {name: _One(outcome) for name, outcome in verdict.outcomes.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +94,8 @@ class Batch:
     divergences: list[Divergence] = field(default_factory=list)
     again: Counter[str] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
+    choices: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """By engine: what it was found to choose (`choices.Choices`), where that is new."""
 
 
 @dataclass(slots=True)
@@ -129,6 +131,7 @@ class Run:
     divergences: list[Divergence]
     samples: list[Sample]
     progress: Progress = field(default_factory=Progress)
+    choices: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def cases(self) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 
 from wasmlab_ref.features import FEATURES, closure
 
+from .choices import choices_of
 from .errors import Missing, UsageError
+from .judgement import Arbiter, Judgement
 
 
 @contextmanager
@@ -68,6 +70,21 @@ def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str
             if lacking := closure([name]) - frozenset(engine.features):
                 raise UsageError(f"{engine.name} does not support {', '.join(sorted(lacking))}")
     return closure([*names, "mvp"])
+
+
+REFERENCE = "ref/py"
+"""The engine that explains differences: it takes profiles and can tell what the standard leaves open."""
+
+
+@contextmanager
+def judging(engines: Iterable[Any]) -> Iterator[Judgement]:
+    """How to judge engines that are started; they are probed for what they choose."""
+    engines = list(engines)
+    arbiter = Arbiter(lambda: open_engine(REFERENCE))
+    try:
+        yield Judgement(merged_stages(engines), arbiter, {engine.name: choices_of(engine) for engine in engines})
+    finally:
+        arbiter.close()
 
 
 def merged_stages(engines: Iterable[Any]) -> frozenset[str]:

@@ -7,16 +7,17 @@ can be said any more: it leaves the comparison, and its case is *inconclusive* u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from wasmlab_ref.case import Case, Instantiate, Outcome, Step, parse_value
 
-from .floats import is_nan
-
 SILENT = frozenset({"exhausted", "timed out", "unsupported"})
 """Outcomes after which nothing can be said about an engine's state."""
+
+OPEN = "open: "
+"""How the detail of a silence begins where what happens next depends on bits that the standard leaves open."""
 
 BROKEN = frozenset({"crashed", "unparsed"})
 """Outcomes that are a finding whatever the others did."""
@@ -58,34 +59,25 @@ class Verdict:
         return self.kind == "diverge"
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the engines of a comparison allow to be told apart.
+def judge(case: Case, answers: Mapping[str, Answer], merged: frozenset[str] = frozenset()) -> Verdict:
+    """Compare the engines' answers step by step, up to the first divergence.
 
-    `merged` names the engines that do not distinguish malformed from invalid modules; `open_nans` says that the case
-    executes instructions whose NaN results the standard leaves open, so that NaNs with different bits prove nothing.
+    `merged` names the engines that do not distinguish malformed from invalid modules.  Bits that one of two outcomes
+    calls open (`Outcome.taint`) are not compared.
     """
-
-    merged: frozenset[str] = frozenset()
-    open_nans: bool = False
-
-
-def judge(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None) -> Verdict:
-    """Compare the engines' answers step by step, up to the first divergence."""
     if _same(case, list(answers.values())):
         return Verdict("agree")
-    rules = rules or Rules()
     live, left = list(answers), Verdict("agree")
     dead: set[str] = set()
     for index, step in enumerate(case.steps):
         if step.name in dead:
             continue
         found = {name: _at(answers[name], index) for name in live}
-        verdict = _judge_step(found, index, step, rules)
+        verdict = _judge_step(found, index, step, merged)
         if verdict.kind == "diverge":
             return _unplaced(verdict) if index == 0 and any(_all_broken(answers[name]) for name in live) else verdict
         if verdict.kind == "inconclusive":
-            live = [name for name in live if found[name].kind not in SILENT] if "nan" not in verdict.reason else []
+            live = [name for name in live if found[name].kind not in SILENT]
             left = left if left.kind == "inconclusive" else verdict
             if len(live) < 2:
                 return _breaks(case, answers) or left
@@ -116,15 +108,15 @@ def _unplaced(verdict: Verdict) -> Verdict:
     return replace(verdict, step=None, stage="case")
 
 
-def pairs(case: Case, answers: Mapping[str, Answer], rules: Rules | None = None) -> Iterator[tuple[str, ...]]:
-    """The sets of engines to look into where more than two are compared.
+def pairs(answers: Mapping[str, Answer], judged: Callable[[tuple[str, ...]], Verdict]) -> Iterator[tuple[str, ...]]:
+    """The sets of engines to look into where more than two are compared; `judged` says how a set of them is judged.
 
     Those that agree with the first engine, against each group that does not; then the former among themselves, for
     what differs later.
     """
     names = tuple(answers)
     while len(names) > 1:
-        verdict = judge(case, {name: answers[name] for name in names}, rules)
+        verdict = judged(names)
         if not verdict.diverges:
             return
         for group in verdict.groups[1:] or verdict.groups:
@@ -138,24 +130,24 @@ def _at(answer: Answer, index: int) -> Outcome:
     return Outcome("unparsed", detail=f"{len(answer.outcomes)} outcomes, none for step {index}")
 
 
-def _judge_step(found: dict[str, Outcome], index: int, step: Step, rules: Rules) -> Verdict:
+def _judge_step(found: dict[str, Outcome], index: int, step: Step, merged: frozenset[str]) -> Verdict:
     stage = type(step).__name__.lower()
     speaking = {name: outcome for name, outcome in found.items() if outcome.kind not in SILENT}
-    groups = _partition(speaking, rules)
+    groups = partition(speaking, merged)
     broken = [name for name, outcome in found.items() if outcome.kind in BROKEN]
     if len(groups) > 1 or broken:
-        reason = _sentence(groups, found)
+        reason = sentence(groups, found)
         return Verdict("diverge", reason, index, stage, groups, found)
     if len(speaking) < len(found):
         silent = next(outcome for outcome in found.values() if outcome.kind in SILENT)
         return Verdict("inconclusive", silence(silent), index, stage, groups, found)
-    if rules.open_nans and any(open_nan(a, b) for a in found.values() for b in found.values()):
-        return Verdict("inconclusive", "nan", index, stage, groups, found)
     return Verdict("agree")
 
 
 def silence(outcome: Outcome) -> str:
     """The reason to count: what ran out, but of a refusal or a time-out only that there was one."""
+    if outcome.detail.startswith(OPEN):
+        return f"nan ({outcome.detail.removeprefix(OPEN)})"
     short = outcome.detail.partition(":")[0][:40]
     return f"{outcome.kind} ({short})" if outcome.kind == "exhausted" and short else outcome.kind
 
@@ -167,7 +159,7 @@ def _breaks(case: Case, answers: Mapping[str, Answer]) -> Verdict | None:
             if outcome.kind in BROKEN:
                 groups, found = ((name,),), {name: outcome}
                 stage = type(step).__name__.lower()
-                return Verdict("diverge", _sentence(groups, found), index, stage, groups, found)
+                return Verdict("diverge", sentence(groups, found), index, stage, groups, found)
     return None
 
 
@@ -190,11 +182,12 @@ def _call(trace: tuple[str, ...], at: int) -> str:
     return f"made lab.log({trace[at]})" if at < len(trace) else "made none"
 
 
-def _partition(speaking: dict[str, Outcome], rules: Rules) -> tuple[tuple[str, ...], ...]:
+def partition(speaking: Mapping[str, Outcome], merged: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """The engines in groups whose outcomes some behaviour of the standard explains."""
     groups: list[list[str]] = []
     for name, outcome in speaking.items():
         for group in groups:
-            if all(compatible(name, outcome, other, speaking[other], rules) for other in group):
+            if all(compatible(name, outcome, other, speaking[other], merged) for other in group):
                 group.append(name)
                 break
         else:
@@ -202,22 +195,53 @@ def _partition(speaking: dict[str, Outcome], rules: Rules) -> tuple[tuple[str, .
     return tuple(map(tuple, groups))
 
 
-def compatible(one: str, a: Outcome, other: str, b: Outcome, rules: Rules) -> bool:
+def compatible(one: str, a: Outcome, other: str, b: Outcome, merged: frozenset[str] = frozenset()) -> bool:
     """Does some behaviour that the standard allows explain both `a` on engine `one` and `b` on engine `other`?"""
     if a.kind != b.kind:
         stages = {a.kind, b.kind}
-        return stages == {"malformed", "invalid"} and bool({one, other} & rules.merged)
+        return stages == {"malformed", "invalid"} and bool({one, other} & merged)
     match a.kind:
         case "trapped":
             return same_trap(a.detail, b.detail)
         case "returned":
-            return a.values == b.values or (rules.open_nans and open_nan(a, b))
+            return same_values(a, b)
         case "threw":
             same_tag = not a.detail or not b.detail or a.detail == b.detail
-            return same_tag and (a.values == b.values or (rules.open_nans and open_nan(a, b)))
+            return same_tag and same_values(a, b)
         case kind if kind in BROKEN:
             return False
     return True
+
+
+def same_values(a: Outcome, b: Outcome) -> bool:
+    """Are the values equal, but for bits that one of the outcomes calls open?"""
+    if a.values == b.values:
+        return True
+    if not (a.taint or b.taint) or len(a.values) != len(b.values):
+        return False
+    rows = zip(a.values, b.values, _masks(a), _masks(b), strict=True)
+    return all(x == y or any(_equal_under(mask, x, y) for mask in masks) for x, y, *masks in rows)
+
+
+def _masks(outcome: Outcome) -> tuple[str, ...]:
+    """A mask for each value."""
+    return (*outcome.taint, *("",) * len(outcome.values))[: len(outcome.values)]
+
+
+def _equal_under(mask: str, x: str, y: str) -> bool:
+    """Two values, or the bytes of two memories, of which the bits in `mask` are open."""
+    if not mask:
+        return False
+    try:
+        if x.startswith("bytes:") and y.startswith("bytes:"):
+            a, b = bytes.fromhex(x[6:]), bytes.fromhex(y[6:])
+            open_ = {int(at, 16): int(bits, 16) for at, _, bits in (byte.partition(":") for byte in mask.split(","))}
+            differ = [at for at, (left, right) in enumerate(zip(a, b, strict=False)) if left != right]
+            return len(a) == len(b) and all(not (a[at] ^ b[at]) & ~open_.get(at, 0) for at in differ)
+        (type_x, bits_x), (type_y, bits_y) = parse_value(x), parse_value(y)
+    except ValueError:
+        return False
+    return type_x == type_y and not (bits_x ^ bits_y) & ~int(mask, 16)
 
 
 def same_trap(a: str, b: str) -> bool:
@@ -226,33 +250,8 @@ def same_trap(a: str, b: str) -> bool:
     return not a or not b or bool(kinds_a & kinds_b)
 
 
-def open_nan(a: Outcome, b: Outcome) -> bool:
-    """Do two outcomes differ, and only in the bits of NaNs?"""
-    if a.kind != b.kind or a.values == b.values or len(a.values) != len(b.values):
-        return False
-    return all(x == y or _both_nan(x, y) for x, y in zip(a.values, b.values, strict=True))
-
-
-_LANES = {"f32": ((32, 1),), "f64": ((64, 1),), "v128": ((32, 4), (64, 2))}
-
-
-def _both_nan(x: str, y: str) -> bool:
-    """Two floats that are NaN, or two vectors that differ in lanes that are NaN only."""
-    try:
-        (type_x, bits_x), (type_y, bits_y) = parse_value(x), parse_value(y)
-    except ValueError:
-        return False
-    if type_x != type_y:
-        return False
-    for width, count in _LANES.get(type_x, ()):
-        lanes = [(bits_x >> width * i, bits_y >> width * i) for i in range(count)]
-        mask = (1 << width) - 1
-        if all(a & mask == b & mask or (is_nan(a & mask, width) and is_nan(b & mask, width)) for a, b in lanes):
-            return True
-    return False
-
-
-def _sentence(groups: tuple[tuple[str, ...], ...], found: Mapping[str, Outcome]) -> str:
+def sentence(groups: tuple[tuple[str, ...], ...], found: Mapping[str, Outcome]) -> str:
+    """Who did what, where they differ."""
     sides = [found[group[0]] for group in groups]
     at = first_value(sides) if min(len(side.values) for side in sides) > FEW else None
     said = [describe(side) if at is None else f"{side.kind} {side.values[at]}" for side in sides]

@@ -19,10 +19,9 @@ from wasmlab_ref.syntax import Active, Func, Module
 from wasmlab_ref.validate import validate
 
 from . import edits
-from .isolate import isolated, observe
-from .openness import open_places, settled
+from .isolate import isolated
 from .renumber import without_unused
-from .stacks import Context, analyse
+from .stacks import Context
 
 T = TypeVar("T")
 
@@ -78,12 +77,6 @@ def reduce(
     return Reducer(case, same, observer, budget or Budget()).reduce(step)
 
 
-def is_settled(case: Case, observer: Any) -> bool:
-    """Does nothing that the standard leaves open show in a case?  See `openness`."""
-    reducer = Reducer(case, lambda candidate: False, observer, Budget())
-    return reducer.parts is None or reducer.must_be_settled
-
-
 class Reducer:
     """The state of one reduction."""
 
@@ -96,7 +89,6 @@ class Reducer:
         except Malformed:
             self.parts = None
         self._must_be_valid = self.parts is not None and all(map(self._is_valid, self.parts.modules, case.modules))
-        self.must_be_settled = self.parts is not None and self.settled(self.parts)
 
     def reduce(self, step: int | None) -> Case:
         """Run the passes until none helps."""
@@ -129,7 +121,7 @@ class Reducer:
             return False
         self._seen.add((case.modules, case.steps))
         self.budget.asked += 1
-        if not self.same(case) or (self.must_be_settled and not self.settled(candidate)):
+        if not self.same(case):
             return False
         self.parts, self.best = candidate, case
         return True
@@ -143,28 +135,6 @@ class Reducer:
         if self._must_be_valid and not all(map(self._is_valid, candidate.modules, modules)):
             return None
         return Case(modules, candidate.steps, self.best.origin)
-
-    def settled(self, parts: Parts) -> bool:
-        """Does nothing that the standard leaves open show, as far as the observer can tell?"""
-        places = [
-            (at, index, place)
-            for at, module in enumerate(parts.modules)
-            for index, func in enumerate(module.funcs)
-            for place in open_places(func.body)
-        ]
-        if not places:
-            return True
-        values = observe(parts, self)
-        for at, index, place in places:
-            module = parts.modules[at]
-            func = module.funcs[index]
-            spans = {span.at: span for span in analyse(Context(module), func).spans}
-            if place in spans:
-                found = values.get((at, index), {})
-                operands = [found.get(operand.end, 0) for operand in spans[place].operands]
-                if not settled(func.body[place].op.mnemonic, operands):
-                    return False
-        return True
 
     def _is_valid(self, module: Module, data: bytes) -> bool:
         if data not in self._valid:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from wasmlab_ref.case import Case, Outcome
 from .errors import Missing, UsageError
 from .model import Answers, Batch, Campaign, Divergence, EngineRecord, Progress, Run, Sample
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables below; a store of a newer one is refused."""
 
 FILE = "campaign.sqlite"
@@ -44,6 +44,11 @@ CREATE TABLE divergences (id TEXT PRIMARY KEY, signature TEXT NOT NULL, body TEX
 CREATE TABLE samples (reason TEXT NOT NULL, number INTEGER NOT NULL, body TEXT NOT NULL, found INTEGER NOT NULL,
     PRIMARY KEY (reason, number));
 """
+_CHOICES = """
+CREATE TABLE choices (engine TEXT NOT NULL, name TEXT NOT NULL, choice TEXT NOT NULL, PRIMARY KEY (engine, name));
+"""
+_MIGRATIONS = {1: _CHOICES}
+"""What makes a store of a schema one of the next."""
 _COUNTED = ("counters", "inconclusive", "rules", "instructions")
 
 
@@ -66,7 +71,7 @@ class Store:
     def _open(self, campaign: Campaign) -> Progress:
         if not _has_tables(self._db):
             with self._db:
-                self._db.executescript("BEGIN;" + _TABLES)
+                self._db.executescript("BEGIN;" + _TABLES + _CHOICES)
                 self._db.execute(
                     "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, ?, 0, ?)",
                     (SCHEMA, json.dumps([e.to_json() for e in campaign.engines]), json.dumps(campaign.features),
@@ -74,6 +79,9 @@ class Store:
                 )  # fmt: skip
             return Progress()
         stored, row = _campaign(self._db, self.folder)
+        for schema in range(row["schema"], SCHEMA):
+            with self._db:
+                self._db.executescript(f"BEGIN; {_MIGRATIONS[schema]} UPDATE campaign SET schema = {schema + 1};")
         for what in ("names", "features", "seed", "generator"):
             if (old := getattr(stored, what)) != (new := getattr(campaign, what)):
                 raise UsageError(
@@ -99,6 +107,9 @@ class Store:
                 self._db.execute("UPDATE divergences SET n = n + ? WHERE id = ?", (n, id_))
             for sample in batch.samples:
                 self._sample(sample)
+            for engine, choices in batch.choices.items():
+                rows = [(engine, name, choice) for name, choice in choices.items()]
+                self._db.executemany("INSERT OR REPLACE INTO choices VALUES (?, ?, ?)", rows)
             self._db.execute(
                 "UPDATE campaign SET seconds = seconds + ?, done = ?",
                 (batch.seconds, json.dumps([progress.low, sorted(progress.above)])),
@@ -163,6 +174,7 @@ def load(folder: Path) -> Run:
             return Run(
                 folder=str(folder), campaign=campaign, started=row["started"], seconds=row["seconds"],
                 divergences=list(_divergences(db)), samples=list(_samples(db)), progress=Progress(low, set(above)),
+                choices=_choices(db) if row["schema"] > 1 else {},
                 **counted,
             )  # fmt: skip
         finally:
@@ -210,6 +222,13 @@ def _divergences(db: sqlite3.Connection) -> Iterator[Divergence]:
             size=body["size"], seconds=body["seconds"], known=body["known"], count=row["n"],
             byte=tuple(body["byte"]) if body["byte"] else None,
         )  # fmt: skip
+
+
+def _choices(db: sqlite3.Connection) -> dict[str, Mapping[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for row in db.execute("SELECT * FROM choices ORDER BY rowid"):
+        found.setdefault(row["engine"], {})[row["name"]] = row["choice"]
+    return dict(found)
 
 
 def _samples(db: sqlite3.Connection) -> Iterator[Sample]:

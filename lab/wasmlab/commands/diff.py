@@ -14,11 +14,10 @@ from rich.text import Text
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, Step
 from wasmlab_ref.isa import BY_MNEMONIC
 
-from ..campaign import compare
 from ..display import output
 from ..foreign import plain
 from ..loading import Loaded, load_file
-from ..opening import merged_stages, names_of, opened
+from ..opening import judging, names_of, opened
 from ..oracle import Verdict
 from ..signature import NOISE, opcodes, size
 
@@ -43,8 +42,8 @@ def diff(file: Path, engines: str, more: tuple[str, ...], everything: bool, as_j
     Example: wasmlab diff add.wat --engines ref,wasmtime
     """
     loaded = load_file(file)
-    with opened(names_of(engines, more)) as started:
-        verdict, answers = compare(started, loaded.case, merged_stages(started))
+    with opened(names_of(engines, more)) as started, judging(started) as judgement:
+        verdict, answers = judgement.compare(started, loaded.case)
     if as_json:
         click.echo(json.dumps(to_json(loaded.case, verdict, answers)))
     else:
@@ -112,7 +111,8 @@ def explain(verdict: Verdict) -> str:
     """What a verdict means."""
     match verdict.kind:
         case "agree":
-            return "one behaviour of the standard explains what all engines did"
+            explained = f" ({verdict.reason})" if verdict.reason else ""
+            return f"behaviours that the standard allows explain what all engines did{explained}"
         case "inconclusive":
             at = "" if verdict.step is None else f" at step {verdict.step + 1}"
             return f"{verdict.reason}{at}; what came after cannot be compared"

@@ -1,0 +1,211 @@
+"""Judging with the reference at hand: a difference is explained, found open, or it is a divergence.
+
+Where engines differ (only then), the reference runs the case as each of them may: under each NaN profile, with the
+relaxed choices that the engine showed when it was probed.  What no profile explains it runs once more with a mask of
+what the standard leaves open.  And where an engine ran out of time or stack, it says whether that was called for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from wasmlab_ref.case import Case, Outcome, Read
+from wasmlab_ref.profile import NAN_PROFILES
+from wasmlab_ref.taint_rules import may_be_open
+
+from .choices import Choices, profile_of
+from .oracle import BROKEN, Answer, Verdict, judge, partition, sentence
+from .signature import opcodes
+
+ARBITER = "the standard"
+FUEL = 2_000_000
+"""Instructions of a step of the reference; what needs fewer ends."""
+
+STACK = 1
+"""Percent of its stack that the reference may use for an engine's exhaustion to be a finding."""
+
+ABSENT = "no instance"
+"""How answers begin that are about an instance which did not come to life."""
+
+Again: TypeAlias = Callable[[str], Answer]
+"""Runs the case once more on the engine of that name, all bytes of memories observed."""
+
+
+@dataclass(slots=True)
+class Arbiter:
+    """The reference, asked about one case at a time; `open` makes an engine that takes profiles and can tell masks."""
+
+    open: Callable[[], Any]
+    runs: int = 0
+    _engine: Any = None
+    _case: Case | None = None
+    _said: dict[tuple[Any, ...], Answer] = field(default_factory=dict)
+
+    def run(self, case: Case, profile: Mapping[str, str | int], observe: str = "digest", stack: int = 100) -> Answer:
+        """What the reference says to the case under a profile."""
+        if self._case is not case:
+            self._case, self._said = case, {}
+        key = (tuple(sorted(profile.items())), observe, stack)
+        if key not in self._said:
+            if self._engine is None:
+                self._engine = self.open()
+                self._engine.start()
+            self.runs += 1
+            more = {"profile": dict(profile), "stack": stack, "fuel": FUEL}
+            self._said[key] = self._engine.run(case, observe, more=more)
+        return self._said[key]
+
+    def close(self) -> None:
+        """End its process."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+@dataclass(slots=True)
+class Judgement:
+    """How differences are judged in one campaign.
+
+    `merged`: the engines that do not tell malformed from invalid; `choices`: by engine what it was found to choose;
+    without an `arbiter` bits are compared, and nothing else.
+    """
+
+    merged: frozenset[str] = frozenset()
+    arbiter: Arbiter | None = None
+    choices: dict[str, Choices] = field(default_factory=dict)
+
+    def verdict(self, case: Case, answers: Mapping[str, Answer], again: Again) -> Verdict:
+        """The verdict that counts.  One that agrees says in its reason what explained a difference."""
+        found = judge(case, answers, self.merged)
+        if self.arbiter is None or any(outcome.kind in BROKEN for outcome in found.outcomes.values()):
+            return found
+        if found.diverges and any(map(may_be_open, opcodes(case))):
+            found = self._explained(case, answers, again, found)
+        return self._called_for(case, answers, found) if found.kind == "inconclusive" else found
+
+    def compare(
+        self, engines: Sequence[Any], case: Case, deadline: float | None = None
+    ) -> tuple[Verdict, dict[str, Answer]]:
+        """Run a case on every engine, at once, and judge it."""
+        for engine in engines:
+            if deadline is None:
+                engine.submit(case)
+            else:
+                engine.submit(case, deadline=deadline)
+        answers: dict[str, Answer] = {engine.name: engine.collect() for engine in engines}
+        by_name = {engine.name: engine for engine in engines}
+        return self.verdict(case, answers, lambda name: by_name[name].run(case, observe="full")), answers
+
+    # Explaining what differs
+
+    def _explained(self, case: Case, answers: Mapping[str, Answer], again: Again, first: Verdict) -> Verdict:
+        alike: dict[tuple[Any, ...], Verdict] = {}
+        found: dict[str, Verdict] = {}
+        for name, answer in answers.items():
+            key = (tuple(answer.outcomes), tuple(answer.trace), *sorted(self._relaxed(name).items()))
+            if key not in alike:
+                alike[key] = self._allowed(case, name, answer, again)
+            found[name] = alike[key]
+        if any(verdict.diverges for verdict in found.values()):
+            return self._guilty(case, answers, found) or first
+        left = next((verdict for verdict in found.values() if verdict.kind == "inconclusive"), None)
+        reasons = {verdict.reason for verdict in found.values()}
+        return left or Verdict("agree", ", ".join(sorted(reasons - {"canonical"} or reasons)))
+
+    def _relaxed(self, name: str) -> dict[str, str | int]:
+        return profile_of(self.choices.get(name, {}))
+
+    def _allowed(self, case: Case, name: str, answer: Answer, again: Again) -> Verdict:
+        """Is what one engine did allowed?  The verdict against the reference that comes closest to it."""
+        relaxed, shown = self._relaxed(name), self.choices.get(name, {}).get("nan", "")
+        for nan in dict.fromkeys((*([shown] if shown else []), *NAN_PROFILES)):
+            verdict = self._against({**relaxed, "nan": nan}, case, name, answer)
+            if verdict.kind == "agree":
+                return Verdict("agree", nan)
+        masked = self._against(relaxed, case, name, _full(case, answer, again, name), "taint")
+        if masked.kind == "agree":
+            return Verdict("agree", "open bits")
+        if (
+            masked.diverges
+            and not self._against({**relaxed, "nan": shown or "canonical", "grow": 0}, case, name, answer).diverges
+        ):
+            return Verdict("inconclusive", "refused growth")
+        return masked
+
+    def _against(
+        self, profile: Mapping[str, str | int], case: Case, name: str, answer: Answer, observe: str = "digest"
+    ) -> Verdict:
+        if self.arbiter is None:
+            raise RuntimeError("nobody to ask")
+        said = self.arbiter.run(case, profile, observe)
+        return judge(case, {ARBITER: said, name: answer}, self.merged)
+
+    def _guilty(self, case: Case, answers: Mapping[str, Answer], found: Mapping[str, Verdict]) -> Verdict | None:
+        """The earliest divergence: those that did what is allowed there, against each group that did not.
+
+        None where nobody did: the reference would be alone against all.
+        """
+        steps = {name: _place(case, verdict) for name, verdict in found.items() if verdict.diverges}
+        step = min(steps.values())
+        clean = tuple(name for name in answers if steps.get(name, len(case.steps) + 1) > step)
+        if not clean:
+            return None
+        guilty = [name for name in answers if name not in clean]
+        stage = found[guilty[0]].stage
+        if step == len(case.steps):
+            outcomes = {name: Outcome("returned", tuple(answers[name].trace), "host calls") for name in answers}
+        else:
+            outcomes = {name: answers[name].outcomes[step] for name in answers}
+        groups = (clean, *partition({name: outcomes[name] for name in guilty}, self.merged))
+        at = None if step == len(case.steps) else step
+        return Verdict("diverge", sentence(groups, outcomes), at, stage, groups, outcomes)
+
+    # Time and stack
+
+    def _called_for(self, case: Case, answers: Mapping[str, Answer], found: Verdict) -> Verdict:
+        """An engine that ran out of time or stack where the reference needs next to nothing is a finding."""
+        tired = {name: at for name, answer in answers.items() if (at := _tired(answer)) is not None}
+        if not tired or self.arbiter is None:
+            return found
+        said = self.arbiter.run(case, {}, stack=STACK)
+        step = min(tired.values())
+        if any(outcome.kind in ("exhausted", "timed out") for outcome in said.outcomes):
+            return found
+        if said.outcomes[step].kind == "unsupported":
+            return found
+        guilty = tuple(name for name in answers if tired.get(name) == step)
+        clean = tuple(name for name in answers if name not in guilty) or (ARBITER,)
+        outcomes = {name: answers[name].outcomes[step] if name in answers else said.outcomes[step] for name in clean}
+        outcomes |= {name: answers[name].outcomes[step] for name in guilty}
+        stage = type(case.steps[step]).__name__.lower()
+        groups = (clean, guilty)
+        needs = f"the reference needs at most {FUEL:,} instructions a step, and {STACK} % of its stack"
+        return Verdict("diverge", f"{sentence(groups, outcomes)}; {needs}", step, stage, groups, outcomes)
+
+
+def _tired(answer: Answer) -> int | None:
+    """The first step at which an engine ran out of time or of stack."""
+    return next((at for at, outcome in enumerate(answer.outcomes) if is_tired(outcome)), None)
+
+
+def is_tired(outcome: Outcome) -> bool:
+    """Did it end for want of time, or of stack?"""
+    return outcome.kind == "timed out" or (outcome.kind == "exhausted" and outcome.detail.startswith("call stack"))
+
+
+def _place(case: Case, verdict: Verdict) -> int:
+    """The step of a divergence; the trace comes after them all."""
+    return len(case.steps) if verdict.step is None else verdict.step
+
+
+def _full(case: Case, answer: Answer, again: Again, name: str) -> Answer:
+    """An answer with the bytes of its memories, if the engine says the same again."""
+    reads = [isinstance(step, Read) for step in case.steps]
+    if not any(reads):
+        return answer
+    full = again(name)
+    pairs = zip(reads, answer.outcomes, full.outcomes, strict=False)
+    same = len(full.outcomes) == len(answer.outcomes) and all(read or a == b for read, a, b in pairs)
+    return full if same else answer
