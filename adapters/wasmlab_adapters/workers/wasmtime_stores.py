@@ -197,7 +197,7 @@ class Handles(Store):
 
     def failed(self, error: int | None, trap: int | None, otherwise: str) -> Failed:
         failed = super().failed(error, trap, otherwise)
-        if not error and self.api.has_exceptions:
+        if self.api.has_exceptions:  # a start function that throws is an error, not a trap
             exception = ctypes.create_string_buffer(ROOM)
             if self.dll.wasmtime_context_take_exception(self.context, exception):
                 if hasattr(self.dll, "wasmtime_exnref_unroot"):
