@@ -2,7 +2,8 @@
 
     python -m wasmlab_adapters.feature_modules > adapters/wasmlab_adapters/workers/features.tsv
 
-Workers, which may run where nothing else of the lab is, find them in that file: name and base64, a feature a line.
+Workers, which may run where nothing else of the lab is, find them in that file: on each line the name of a feature,
+what it builds on, and the module in base64.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ TEXTS = {
             (throw_ref))
         (func (block (try_table (catch_all 0) (return))))""",
     "gc": """(rec (type $s (sub (struct (field (mut i8)) (field i64) (field (ref null $s)))))
-            (type $t (sub final $s (struct (field (mut i8)) (field i64) (field (ref null $s)) (field (mut v128))))))
+            (type $t (sub final $s (struct (field (mut i8)) (field i64) (field (ref null $s)) (field (mut f64))))))
         (type $b (array (mut i16))) (type $f (array (mut f32))) (type $r (array (mut anyref))) (data $d "abcd")
         (type $p (array (mut (ref null $s)))) (elem $e anyref (ref.i31 (i32.const 1)) (struct.new_default $s))
         (elem $es (ref null $s) (struct.new $s (i32.const 1) (i64.const 0) (ref.null none)))
@@ -97,7 +98,8 @@ TEXTS = {
         (global (mut eqref) (ref.null none))
         (func (param (ref $s) (ref null $b) arrayref anyref) (result i32)
             (drop (struct.new $s (i32.const 1) (i64.const 0) (struct.new_default $s)))
-            (drop (array.new_fixed $f 1 (f32.const 0))) (drop (struct.get $s 1 (local.get 0))) (drop (struct.get_s $s 0 (local.get 0)))
+            (drop (array.new_fixed $f 1 (f32.const 0))) (drop (struct.get $s 1 (local.get 0)))
+            (drop (struct.get_s $s 0 (local.get 0)))
             (struct.set $s 0 (local.get 0) (struct.get_u $s 0 (local.get 0)))
             (drop (array.new_default $r (i32.const 3))) (drop (array.new_data $b $d (i32.const 0) (i32.const 2)))
             (drop (array.new_elem $r $e (i32.const 0) (i32.const 2)))
@@ -158,7 +160,8 @@ def lines() -> Iterator[str]:
     """The lines of the file."""
     for feature in FEATURES:
         if feature != "annotations":
-            yield f"{feature}\t{base64.b64encode(feature_module(feature)).decode()}\n"
+            implied = ",".join(name for name in FEATURES if name in FEATURES[feature].implies)
+            yield f"{feature}\t{implied}\t{base64.b64encode(feature_module(feature)).decode()}\n"
 
 
 if __name__ == "__main__":

@@ -19,148 +19,18 @@ import os
 import re
 import sys
 from base64 import b64decode
-from collections.abc import Callable
-from ctypes import c_uint64, c_void_p
 from typing import Any
 
 # By file path, under any Python, there is no package on the path yet.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from wasmlab_adapters.workers.wasmtime_api import (
-    HOST_DEPTH,
-    HOST_TRAP,
-    Api,
-    Failed,
-    HostTrap,
-)
+from wasmlab_adapters.workers.wasmtime_api import HOST_DEPTH, HOST_TRAP, Failed, HostTrap
+from wasmlab_adapters.workers.wasmtime_library import Library
 from wasmlab_adapters.workers.wasmtime_stores import HostFunction, Store, kind_of_store
 
-CHOICES = {
-    "opt": ("cranelift_opt_level", ("none", "speed", "speed_and_size")),
-    "regalloc": ("cranelift_regalloc_algorithm", ("backtracking", "single_pass")),
-    "strategy": ("strategy", ("auto", "cranelift", "winch")),
-}
-SETTINGS = {
-    "multi-value": "multi_value",
-    "bulk-memory": "bulk_memory",
-    "reference-types": "reference_types",
-    "simd": "simd",
-    "tail-call": "tail_call",
-    "multi-memory": "multi_memory",
-    "memory64": "memory64",
-    "table64": "memory64",
-    "relaxed-simd": "relaxed_simd",
-    "function-references": "function_references",
-    "exceptions": "exceptions",
-    "gc": "gc",
-    "threads": "threads",
-}
-"""The settings that switch features on, in releases that have them."""
-BASES = {"relaxed-simd": "simd", "gc": "function-references", "table64": "memory64"}
-"""Features that the library does not take without another one."""
-
-FEATURE_MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "features.tsv")
 MAX_REENTRIES = 50
-KEPT_BRIDGES = 1000
 BLOCK = 4096
 ZEROS = bytes(BLOCK)
-
-
-class Library:
-    """The library, and the engine in one configuration."""
-
-    def __init__(self, path: str, settings: dict[str, str]) -> None:
-        self.api = Api(path)
-        self.dll = self.api.dll
-        self.settings = dict(settings)
-        self.bridges: dict[str, tuple[int, bytes]] = {}
-        lacking = self.settings.pop("without", "").split(",")
-        self.without = [name for name in SETTINGS if name in lacking or BASES.get(name) in lacking]
-        self.counts_fuel = self.settings.get("consume_fuel") == "true"
-        if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
-            sys.exit("consume_fuel=true: this library cannot set fuel")
-        wanted = [name for name in SETTINGS if name not in self.without]
-        if not self.survives(lambda: self.new_engine(wanted)):
-            wanted = self.bearable(wanted)
-        self.engine = self.new_engine(wanted)
-        self.features = self.complete()
-
-    def new_engine(self, features: list[str]) -> int:
-        """An engine; aborts the process where the library does not like the settings."""
-        config = self.dll.wasm_config_new()
-        self.set(config, "parallel_compilation", "false", optional=True)
-        for names, value in ((features, "true"), (self.without, "false")):
-            for setting in {SETTINGS[name] for name in names}:
-                self.set(config, f"wasm_{setting}", value, optional=True)
-        for key, value in self.settings.items():
-            self.set(config, key, value)
-        engine: int = self.dll.wasm_engine_new_with_config(config)
-        return engine
-
-    def set(self, config: int, key: str, value: str, optional: bool = False) -> None:
-        """Make a setting; ends the process with a message where there is none of that name or value."""
-        name, choices = CHOICES.get(key, (key, ()))
-        setter = getattr(self.dll, f"wasmtime_config_{name}_set", None)
-        number = choices.index(value) if value in choices else {"true": 1, "false": 0}.get(value)
-        if number is None and not choices and value.isdigit():
-            number = int(value)
-        if key == "target" and setter is not None:
-            error = setter(config, value.encode())
-            if error:
-                sys.exit(f"target={value}: {self.api.error_message(error)}")
-        elif key == "regalloc" and setter is None and hasattr(self.dll, "wasmtime_config_cranelift_flag_set"):
-            self.dll.wasmtime_config_cranelift_flag_set(config, b"regalloc_algorithm", value.encode())
-        elif setter is not None and number is not None and (value != "winch" or self.api.has("winch")):
-            setter.restype, setter.argtypes = c_void_p, [c_void_p, c_uint64]
-            setter(config, number)
-        elif not optional:
-            sys.exit(f"{key}={value}: this library has no such setting or value")
-
-    def survives(self, act: Callable[[], object]) -> bool:
-        """Whether something leaves the process alive and raises nothing, tried in a child."""
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-                act()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitpid(child, 0)[1] == 0
-
-    def bearable(self, features: list[str]) -> list[str]:
-        """The features that the library can be asked for with these settings, each added to those before it."""
-        found: list[str] = []
-        if not self.survives(lambda: self.new_engine([])):
-            said = " ".join(f"{key}={value}" for key, value in self.settings.items())
-            sys.exit(f"this library makes no engine with {said or 'its own settings'}")
-        for name in features:
-            if self.survives(lambda: self.new_engine([*found, name])):  # noqa: B023
-                found.append(name)
-        return found
-
-    def complete(self) -> list[str]:
-        """The features of which all is there: the modules of these use every instruction."""
-        with open(FEATURE_MODULES) as file:
-            modules = dict(line.rstrip("\n").split("\t") for line in file)
-
-        def compiles(*names: str) -> bool:
-            return self.survives(lambda: [self.api.compile(self.engine, b64decode(modules[name])) for name in names])
-
-        names = [name for name in modules if name not in self.without]
-        return names if compiles(*names) else [name for name in names if compiles(name)]
-
-    def bridge(self, encoded: str) -> tuple[int, bytes]:
-        """A module that observes another one: many cases have the same, so the last ones stay compiled."""
-        found = self.bridges.pop(encoded, None)
-        if found is None:
-            data = b64decode(encoded)
-            found = self.api.compile(self.engine, data), data
-        self.bridges[encoded] = found
-        if len(self.bridges) > KEPT_BRIDGES:
-            self.api.release(self.bridges.pop(next(iter(self.bridges)))[0])
-        return found
 
 
 class Session:

@@ -90,6 +90,7 @@ OPTIONAL: dict[str, Signature] = {
     "wasmtime_extern_delete": (None, [c_char_p]),
     "wasmtime_sharedmemory_data": (c_void_p, [c_void_p]),
     "wasmtime_sharedmemory_data_size": (c_size_t, [c_void_p]),
+    "wasmtime_module_serialize": (c_void_p, [c_void_p, c_void_p]),
     "wasmtime_config_target_set": (c_void_p, [c_void_p, c_char_p]),
     "wasmtime_config_cranelift_flag_set": (None, [c_void_p, c_char_p, c_char_p]),
 }
@@ -151,11 +152,6 @@ class Api:
                 function = getattr(self.dll, name)
                 function.restype, function.argtypes = result, parameters
 
-    def has(self, words: str) -> bool:
-        """Whether these words are anywhere in the library: what it cannot say otherwise."""
-        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(words.encode()) >= 0
-
     def compile(self, engine: int, data: bytes) -> int:
         """A module; `Failed` where the engine refuses it."""
         module = c_void_p()
@@ -168,6 +164,23 @@ class Api:
             # Wasmtime does not tell malformed from invalid.
             raise Failed("unsupported" if UNSUPPORTED.search(message) else "invalid", message)
         return module.value or 0
+
+    def has_words(self, words: bytes) -> bool:
+        """Whether these bytes are anywhere in the library."""
+        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(words) >= 0
+
+    def serialized(self, engine: int, data: bytes) -> bytes:
+        """The code that an engine makes of a module."""
+        found = (c_size_t * 2)()
+        module = self.compile(engine, data)
+        error = self.dll.wasmtime_module_serialize(module, found)
+        self.release(module)
+        if error:
+            raise Failed("unsupported", self.error_message(error))
+        code = ctypes.string_at(found[1], found[0])
+        self.dll.wasm_byte_vec_delete(found)
+        return code
 
     def release(self, module: int) -> None:
         """Part with a module; instances of it live on."""

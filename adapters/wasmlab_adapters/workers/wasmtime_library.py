@@ -1,0 +1,174 @@
+"""A library of Wasmtime with an engine in one configuration, and what that engine supports, found out by trying.
+
+What ends the process (unknown settings, features that do not go together, modules at which compilers panic) is tried in
+children.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from base64 import b64decode
+from collections.abc import Callable
+from ctypes import c_uint64, c_void_p
+
+from wasmlab_adapters.workers.wasmtime_api import Api
+
+CHOICES = {
+    "opt": ("cranelift_opt_level", ("none", "speed", "speed_and_size")),
+    "regalloc": ("cranelift_regalloc_algorithm", ("backtracking", "single_pass")),
+    "strategy": ("strategy", ("auto", "cranelift", "winch")),
+}
+SETTINGS = {
+    "multi-value": "multi_value",
+    "bulk-memory": "bulk_memory",
+    "reference-types": "reference_types",
+    "simd": "simd",
+    "tail-call": "tail_call",
+    "multi-memory": "multi_memory",
+    "memory64": "memory64",
+    "table64": "memory64",
+    "relaxed-simd": "relaxed_simd",
+    "function-references": "function_references",
+    "exceptions": "exceptions",
+    "gc": "gc",
+    "threads": "threads",
+}
+"""The settings that switch features on, in releases that have them."""
+FEATURE_MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "features.tsv")
+PLAIN = b"\0asm\1\0\0\0" + bytes.fromhex("01060160017f017f030201000a0601040020000b")
+"""A module with a function that returns its parameter."""
+
+KEPT_BRIDGES = 1000
+
+
+def feature_modules() -> dict[str, tuple[frozenset[str], bytes]]:
+    """For each feature what it builds on, and a module that uses all of it; what it builds on comes before it."""
+    with open(FEATURE_MODULES) as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    return {name: (frozenset(bases.split(",")) - {""}, b64decode(module)) for name, bases, module in rows}
+
+
+class Library:
+    """The library, and the engine in one configuration."""
+
+    def __init__(self, path: str, settings: dict[str, str]) -> None:
+        self.api = Api(path)
+        self.dll = self.api.dll
+        self.settings = dict(settings)
+        self.bridges: dict[str, tuple[int, bytes]] = {}
+        self.modules = feature_modules()
+        self.without = self.settings.pop("without", "").split(",")
+        for name, (bases, _) in self.modules.items():
+            if not bases.isdisjoint(self.without):
+                self.without.append(name)
+        self.counts_fuel = self.settings.get("consume_fuel") == "true"
+        if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
+            sys.exit("consume_fuel=true: this library cannot set fuel")
+        wanted = [name for name in SETTINGS if name not in self.without]
+        if not self.works(wanted):
+            wanted = self.bearable(wanted)
+        self.engine = self.new_engine(wanted)
+        if self.settings.get("strategy") == "winch":
+            self.check_winch(wanted)
+        self.features = self.complete()
+        if "mvp" not in self.features:
+            sys.exit(f"this library compiles nothing with {self.asked()}")
+
+    def new_engine(self, features: list[str], settings: dict[str, str] | None = None) -> int:
+        """An engine; aborts the process where the library does not like the settings."""
+        settings = self.settings if settings is None else settings
+        config = self.dll.wasm_config_new()
+        self.set(config, "parallel_compilation", "false", optional=True)
+        on = {SETTINGS[name] for name in features}
+        for setting in on | {SETTINGS[name] for name in self.without if name in SETTINGS}:
+            self.set(config, f"wasm_{setting}", "true" if setting in on else "false", optional=True)
+        for key, value in settings.items():
+            self.set(config, key, value)
+        engine: int = self.dll.wasm_engine_new_with_config(config)
+        return engine
+
+    def set(self, config: int, key: str, value: str, optional: bool = False) -> None:
+        """Make a setting; ends the process with a message where there is none of that name or value."""
+        name, choices = CHOICES.get(key, (key, ()))
+        setter = getattr(self.dll, f"wasmtime_config_{name}_set", None)
+        number = choices.index(value) if value in choices else {"true": 1, "false": 0}.get(value)
+        if number is None and not choices and value.isdigit():
+            number = int(value)
+        if key == "target" and setter is not None:
+            error = setter(config, value.encode())
+            if error:
+                sys.exit(f"target={value}: {self.api.error_message(error)}")
+        elif key == "regalloc" and setter is None and hasattr(self.dll, "wasmtime_config_cranelift_flag_set"):
+            self.dll.wasmtime_config_cranelift_flag_set(config, b"regalloc_algorithm", value.encode())
+        elif setter is not None and number is not None:
+            setter.restype, setter.argtypes = c_void_p, [c_void_p, c_uint64]
+            setter(config, number)
+        elif not optional:
+            sys.exit(f"{key}={value}: this library has no such setting or value")
+
+    def asked(self) -> str:
+        """The settings, in words."""
+        return " ".join(f"{key}={value}" for key, value in self.settings.items()) or "its own settings"
+
+    def works(self, features: list[str]) -> bool:
+        """Whether there is an engine with these features, which compiles a module that needs none of them."""
+        return self.survives(lambda: self.api.compile(self.new_engine(features), PLAIN))
+
+    def check_winch(self, features: list[str]) -> None:
+        """End the process unless the code differs from Cranelift's: old releases take any number for a strategy."""
+        others = {key: value for key, value in self.settings.items() if key != "strategy"}
+        code = [self.api.serialized(engine, PLAIN) for engine in (self.engine, self.new_engine(features, others))]
+        if code[0] == code[1] or not self.api.has_words(b"winch"):
+            sys.exit("strategy=winch: this library has only Cranelift")
+
+    def survives(self, act: Callable[[], object]) -> bool:
+        """Whether something leaves the process alive and raises nothing, tried in a child."""
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                act()
+                status = 0
+            finally:
+                os._exit(status)
+        return os.waitpid(child, 0)[1] == 0
+
+    def bearable(self, features: list[str]) -> list[str]:
+        """The features that the library can be asked for with these settings: later ones build on those before them."""
+        found = list(features)
+        while not self.works(found):
+            if not found:
+                sys.exit(f"this library makes no engine with {self.asked()}")
+            found.pop()
+        for name in features[len(found) + 1 :]:
+            if self.works([*found, name]):
+                found.append(name)
+        return found
+
+    def complete(self) -> list[str]:
+        """The features of which all is there: the modules of these use every instruction."""
+
+        def compiles(*names: str) -> bool:
+            return self.survives(lambda: [self.api.compile(self.engine, self.modules[name][1]) for name in names])
+
+        names = [name for name in self.modules if name not in self.without]
+        if compiles(*names):
+            return names
+        found: list[str] = []
+        for name in names:
+            if self.modules[name][0].issubset(found) and compiles(name):
+                found.append(name)
+        return found
+
+    def bridge(self, encoded: str) -> tuple[int, bytes]:
+        """A module that observes another one: many cases have the same, so the last ones stay compiled."""
+        found = self.bridges.pop(encoded, None)
+        if found is None:
+            data = b64decode(encoded)
+            found = self.api.compile(self.engine, data), data
+        self.bridges[encoded] = found
+        if len(self.bridges) > KEPT_BRIDGES:
+            self.api.release(self.bridges.pop(next(iter(self.bridges)))[0])
+        return found
