@@ -176,6 +176,12 @@ def test_features_switched_off(feature: str, data: bytes) -> None:
     assert (verdict.stage, verdict.message) == ("unsupported", f"{feature} is switched off")
 
 
+def test_first_version_alone() -> None:
+    """Tables of functions with active segments need no feature."""
+    table = b"\1\4\1\x60\0\0\3\2\1\0\4\4\1\x70\0\1\x09\7\1\0\x41\0\x0b\1\0\x0a\4\1\2\0\x0b"
+    assert fast.check(EMPTY + table, 1) == fast.Verdict("")
+
+
 def one_function(body: bytes, locals_: bytes = b"\0") -> bytes:
     def leb(n: int) -> bytes:
         return bytes([n & 0x7F | 0x80, n >> 7 & 0x7F | 0x80, n >> 14 & 0x7F | 0x80, n >> 21 & 0x7F])

@@ -156,8 +156,16 @@ static bool get_bounds(wl_reader *r, wl_bounds *b, uint64_t largest32, uint64_t 
     return true;
 }
 
+/* The type of elements.  Functions could be elements before references were values. */
+static bool get_element_type(wl_reader *r, wl_type *t) {
+    if (r->p >= r->end || *r->p != 0x70) return wl_get_ref_type(r, t);
+    r->p++;
+    *t = wl_ref(true, WL_HEAP_FUNC);
+    return true;
+}
+
 static bool get_table_type(wl_reader *r, wl_table *t) {
-    WL_TRY(wl_get_ref_type(r, &t->type));
+    WL_TRY(get_element_type(r, &t->type));
     WL_TRY(get_bounds(r, &t->bounds, UINT32_MAX, UINT64_MAX, "table size"));
     if (t->bounds.is64) wl_need_feature(r->l, r->p, WL_FEATURE_TABLE64);
     return true;
@@ -446,7 +454,7 @@ static bool get_elem(wl_reader *r, wl_elem *e) {
         WL_TRY(get_const(r, address_type(table->bounds.is64), &e->offset));
     }
     if (flags & 3 && e->is_exprs) {
-        WL_TRY(wl_get_ref_type(r, &e->type));
+        WL_TRY(get_element_type(r, &e->type));
     } else if (flags & 3) {
         WL_TRY(wl_get_byte(r, &kind));
         if (kind) return wl_malformed(l, r->p - 1, "malformed element kind");

@@ -34,8 +34,9 @@ bool wl_get_locals(wl_validator *v, const wl_deftype *type) {
         WL_TRY(add_run(v, count, t));
     }
     if (v->n_locals - v->n_params > UINT32_MAX) return wl_malformed(v->l, v->r.p, "too many locals");
-    while (v->n_quick < v->n_few && v->n_quick < 0x80 && (v->n_quick < v->n_params || wl_is_defaultable(v->few[v->n_quick])))
-        v->n_quick++;
+    uint32_t quick = 0, most = v->n_few < 0x80 ? v->n_few : 0x80;
+    while (quick < most && (quick < v->n_params || wl_is_defaultable(v->few[quick]))) quick++;
+    v->n_quick = quick;
     return !wl_rejected(v->l);
 }
 
