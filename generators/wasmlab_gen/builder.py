@@ -75,6 +75,10 @@ class Builder:
         self.start: int | None = None
         self.total = Global(-1, "i64", True)
         self.host_log: Function | None = None
+        self.host_trap: Function | None = None
+        self.host_reenter: Function | None = None
+        self.reentered: Function | None = None  # the function that the host calls back
+        self.stillborn = False
         self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
         self._lacks: dict[Group, bool] = {}
         self._inhabited: dict[RefType, bool] = {}

@@ -16,10 +16,11 @@ class Config:
     modules         at most so many modules in a case
     linked          chance of more than one module
     swarm           chance that a case uses a subset of the features and groups of instructions rather than all
-    traps           chance that an operand which can make an instruction trap is left unguarded
+    traps           chance that an operand which can make an instruction trap is left unguarded; ten times that, that a
+                    module has a function which ends in a trap; three times that, that a linked one fails to start
     dead            chance of unreachable code behind an unconditional branch
     private         chance that a memory, global or table is not exported but read by an accessor function
-    log             chance that a module calls the host
+    log             chance that a module uses the host: its functions, and what "spectest" exports
     calls           invocations of each exported function, at most
     repeat          repetitions of one invocation, at most
     nan             "canonical": NaNs with bits the standard leaves open are made canonical before they can be seen;

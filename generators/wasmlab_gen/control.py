@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wasmlab_ref.syntax import Cast, Catch
+from wasmlab_ref.syntax import Cast, Catch, instr
 from wasmlab_ref.types import RefType, ValType
 
 from . import calls, faults
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .function import Body
 
 DEEPEST = 7
+HOT = 1000
+"""How often code in a hot loop is thought to run, while it is drawn: too often for calls and other loops."""
 
 
 def run(b: Body, most: int) -> None:
@@ -151,6 +153,30 @@ def loop(b: Body, carried: tuple[ValType, ...], fuel: int) -> None:
     if at_head:
         b.close()
     b.extra += (len(b.code) - start) * (rounds - 1) * b.weight
+
+
+def hot_loop(b: Body) -> None:
+    """A loop of as many rounds as the budget allows, up to some thousands: code that tiers compile again."""
+    counter = b.local("i32", reserved=True)
+    count = len(b.code)
+    b.const("i32", 1)
+    b.set(counter)
+    start, extra = len(b.code), b.extra
+    b.open("loop", ())
+    b.weight = HOT
+    run(b, 2)
+    b.get(counter)
+    b.fold("i32")
+    _decrement(b, counter)
+    b.get(counter)
+    b.emit("br_if", 0)
+    b.weight = 1
+    b.close()
+    cost = len(b.code) - start + (b.extra - extra) // HOT
+    b.extra = extra
+    rounds = max(min((b.function.budget - b.cost()) // cost, 5 * HOT), 1)
+    b.code[count] = instr("i32.const", rounds)
+    b.charge(cost * rounds)
 
 
 def _decrement(b: Body, counter: int) -> None:

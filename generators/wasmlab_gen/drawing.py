@@ -13,8 +13,9 @@ from .builder import Builder
 from .config import Config
 from .constants import constant
 from .function import SET, TEE, Body
-from .linking import Offer, take, take_host
-from .parts import Function, Memory, Table
+from .hosts import DEPTH, REENTER, take_hosts
+from .linking import Offer, take
+from .parts import PAGE, Function, Memory, Table
 from .source import Source
 from .swarm import Swarm
 from .types import defaultable
@@ -29,7 +30,8 @@ def draw_module(
     m = Builder(source, swarm, config, groups)
     take(m, offered, len(m.types.subs))
     if source.chance(config.log):
-        take_host(m)
+        take_hosts(m)
+    m.stillborn = bool(offered) and source.chance(min(3 * config.traps, 100))
     _memories(m)
     _tags(m)
     own = _declare(m)
@@ -81,7 +83,11 @@ def _declare(m: Builder) -> list[Function]:
         if drawn and not depth and s.below(5) == 4:
             type_ = s.pick(drawn)
         own.append(m.add_function(type_, escapes=s.chance(55), depth=depth))
-    if s.below(6) == 5:
+    own[0].hot = not own[0].depth and s.below(24) == 23
+    if m.host_reenter:
+        m.reentered = m.add_function(m.types.function(("i32",), ()), escapes=False, depth=DEPTH)
+        own.append(m.reentered)
+    if s.below(6) == 5 or m.stillborn:
         m.start = m.add_function(m.types.function((), ()), escapes=True).index
         own.append(m.functions[-1])
     if s.chance(min(10 * m.config.traps, 100)):
@@ -129,15 +135,19 @@ def _datas(m: Builder) -> None:
     bulk = m.has("bulk-memory")
     memories = [x for x in m.memories if x.pages]
     for i in range(s.below(4)):
-        length = 16 * s.span(0, 3) + s.pick((0, 1, 7)) if i else 64 + s.below(16)
+        length = 16 * s.span(0, 3) + s.pick((0, 1, 7)) if i else 128 + s.below(128)
         seed = s.bits(32)
         data = bytes([(seed * (n + 1) * 0x9E3779B1 >> 13) & 0xFF for n in range(length)])
         if memories and (not bulk or s.below(2)):
             memory = s.pick(memories)
-            at = s.pick((0, 8 * s.below(20), memory.bytes - length))
+            at = s.pick((0, 0, 8 * s.below(20), memory.bytes - length))
             m.add_data(data, Active(memory.index, _offset(m, memory.address, at)))
         elif bulk:
             m.add_data(data, "passive", safe=not any(d.safe for d in m.datas) or s.below(3) > 0)
+    if m.stillborn and m.memories and s.below(2):
+        memory = s.pick(m.memories)
+        end = memory.bytes if memory.max is None else memory.max * PAGE
+        m.add_data(bytes(s.span(1, 8)), Active(memory.index, _offset(m, memory.address, end)))
 
 
 def _elems(m: Builder) -> None:
@@ -146,6 +156,10 @@ def _elems(m: Builder) -> None:
         known = len(table.slots)
         if table.size > known:
             _fill(m, table, s.span(1, min(6, table.size - known)))
+    if m.stillborn and m.tables and m.has("reference-types") and s.below(2):
+        table = s.pick(m.tables)
+        end = table.size if table.max is None else table.max
+        m.add_elem(table.element, (constant(m, table.element),), Active(table.index, _offset(m, table.address, end)))
     if m.has("bulk-memory"):
         wanted = [FUNCREF, *(m.nullable_types() if m.has("reference-types") else []), *_elements(m) * 4]
         for _ in range(s.below(3)):
@@ -190,15 +204,19 @@ def _fill(m: Builder, table: Table, length: int) -> None:
 
 def _bodies(m: Builder, own: Sequence[Function]) -> None:
     s = m.source
-    share = m.config.instructions // (3 * len(own))
+    share = m.config.instructions * 3 // (10 * len(own))
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
+        if f.hot:
+            f.budget = max(m.config.executed * 3 // 4, calls.INDIRECT)
         size = share * (40 + s.below(121)) // 100
         body = Body(m, f, max(size, 3), careful=f.index == m.start)
         _prologue(body)
         _fill_body(body)
         m.bodies[f.index] = body.finish()
         f.cost = (1 + body.cost()) * (1 if not f.depth else f.depth + 1 if body.again < 2 else 16)
+        if f is m.reentered and m.host_reenter:
+            m.host_reenter.cost = f.cost
 
 
 def _prologue(b: Body) -> None:
@@ -236,9 +254,17 @@ def _fill_body(b: Body) -> None:
         if b.again < sites and s.below(2):
             calls.again(b, 2)
             b.store(f.results)
+    if f.hot:
+        control.hot_loop(b)
+    if f is b.module.reentered and b.module.host_reenter and not b.again:
+        b.get(0)
+        b.const("i32", 1)
+        b.emit("i32.sub")
+        b.emit("call", b.module.host_reenter.index)
+        b.again = 1
     _keep(b)
-    if f.fault:
-        faults.draw(b)
+    if f.fault or (f.index == b.module.start and b.module.stillborn):
+        _fail(b)
     fuel = b.below(b.config.expression + 1)
     if f.depth and not b.again and b.module.has("tail-call"):
         calls.again(b, 2, tail=True)
@@ -250,6 +276,14 @@ def _fill_body(b: Body) -> None:
         if s.below(8) == 0:
             b.emit("return")
             control.dead(b)
+
+
+def _fail(b: Body) -> None:
+    """Trap, or throw what nobody catches."""
+    if b.module.tags and b.below(4) == 3:
+        control.throw(b, b.source.pick(b.module.tags), 4)
+    else:
+        faults.draw(b)
 
 
 def _keep(b: Body) -> None:
@@ -281,7 +315,9 @@ def _exports(m: Builder) -> None:
     """Export nearly everything; read what stays private through functions."""
     s = m.source
     for f in m.functions:
-        if f.index in m.bodies and f.index != m.start and s.below(16):
+        if f is m.reentered:
+            m.export(f, "func", REENTER)
+        elif f.index in m.bodies and f.index != m.start and s.below(16):
             m.export(f, "func", f"f{f.index}")
     for tag in m.tags:
         m.export(tag, "tag", f"e{tag.index}")

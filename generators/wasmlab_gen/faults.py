@@ -14,7 +14,7 @@ from wasmlab_ref.isa import INSTRUCTIONS
 from wasmlab_ref.syntax import Instr, MemArg
 from wasmlab_ref.types import ArrayType, FuncType, HeapType, RefType, StructType, ValType
 
-from .parts import PAGE, Memory, Segment, Table
+from .parts import PAGE, Function, Memory, Segment, Table
 from .rows import Row
 from .types import PACKED, unpacked
 
@@ -61,6 +61,12 @@ def null(b: Body, heap: HeapType) -> None:
 @fault("mvp")
 def unreachable(b: Body, _: Any) -> None:
     b.emit("unreachable")
+
+
+@fault("mvp", lambda m: [m.host_trap] * 4 if m.host_trap else ())
+def host(b: Body, function: Function) -> None:
+    """The host may trap, too."""
+    b.emit("call", function.index)
 
 
 @fault("mvp")

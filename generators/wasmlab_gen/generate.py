@@ -50,7 +50,8 @@ def draw(source: Source, features: frozenset[str], config: Config) -> tuple[list
     for name in NAMES[:count]:
         builder = draw_module(source, swarm, config, groups, offered)
         builders.append(builder)
-        offered += offers(builder, name, shared)
+        if not builder.stillborn:
+            offered += offers(builder, name, shared)
     return [builder.build() for builder in builders], builders
 
 

@@ -94,10 +94,3 @@ def _function(m: Builder, offer: Offer, shared: int) -> None:
         moved.index = len(m.functions)
         m.functions.append(moved)
         m.imports.append(Import(offer.module, offer.part.export, FuncRef(moved.type)))
-
-
-def take_host(m: Builder) -> None:
-    """Import the host's log."""
-    type_ = m.types.function(("i32", "i64"), ())
-    m.imports.append(Import("lab", "log", FuncRef(type_)))
-    m.host_log = m.add_function(type_, cost=1, called=True)

@@ -9,6 +9,7 @@ from wasmlab_ref.case import Instantiate, Invoke, Read, Register, Step, value
 
 from .bits import argument, can_pass
 from .builder import Builder
+from .hosts import CALLEE
 from .parts import Function
 
 
@@ -19,12 +20,17 @@ def script(builders: Sequence[Builder], names: Sequence[str]) -> tuple[Step, ...
     fuel = config.executed
     for i, (m, name) in enumerate(zip(builders, names, strict=True)):
         steps.append(Instantiate(name, i))
+        if m.stillborn:
+            continue
+        if m.reentered:
+            steps.append(Register(name, CALLEE))
         if i + 1 < len(builders):
             steps.append(Register(name, name))
             fuel = _invoke(m, name, steps, fuel, 1)
-    for m, name in zip(reversed(builders), reversed(names), strict=True):
+    alive = [(m, name) for m, name in zip(builders, names, strict=True) if not m.stillborn]
+    for m, name in reversed(alive):
         fuel = _invoke(m, name, steps, fuel, config.calls)
-    for m, name in zip(builders, names, strict=True):
+    for m, name in alive:
         _look(m, name, steps)
     return tuple(steps)
 

@@ -150,7 +150,8 @@ def draw_groups(s: Source, numbers: Sequence[ValType]) -> list[RecType]:
     if not types.indices(ArrayType):
         types.add(RecType((SubType(ArrayType(FieldType(s.pick((*PACKED, *numbers)), True))),)))
     if s.below(3) == 2:
-        element = RefType(True, s.pick(("func", "any", "eq", "extern", s.below(len(types.subs)))))
+        heaps: tuple[HeapType, ...] = ("func", "any", "eq", "extern", s.below(len(types.subs)))
+        element = RefType(True, s.pick(heaps))
         types.add(RecType((SubType(ArrayType(FieldType(element, True))),)))
     return types.groups
 
