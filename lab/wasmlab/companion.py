@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from wasmlab_ref.case import WIDTHS, Case, Instantiate, Invoke, Read, Register, Step, value
 from wasmlab_ref.decode import decode
@@ -42,8 +42,9 @@ class Digits:
         return number
 
 
-def bare_case(data: bytes, origin: str = "") -> tuple[Case, list[str]]:
-    """A case that instantiates a module, calls all it exports and reads the rest; and what it leaves out, and why."""
+def bare_case(data: bytes, origin: str = "", calls: Sequence[Invoke] = ()) -> tuple[Case, list[str]]:
+    """A case that instantiates a module, makes `calls`, by default of all that it exports, and reads the rest; and what
+    it leaves out, and why."""
     steps: list[Step] = []
     try:
         module = decode(data)
@@ -56,8 +57,9 @@ def bare_case(data: bytes, origin: str = "") -> tuple[Case, list[str]]:
         steps += [Instantiate(instance, number), Register(instance, name)]
     steps.append(Instantiate(MODULE, 0))
     context = Context(module)
+    steps += calls
     for export in module.exports:
-        if export.kind == "func":
+        if export.kind == "func" and not calls:
             args = arguments(context.function(export.index), digits)
             if args is None:
                 notes.append(f"{export.name} is not called: a parameter takes no null")

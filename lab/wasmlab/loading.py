@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wasmlab_ref import script as s
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register, Step, parse_value, value
+from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Malformed
+from wasmlab_ref.syntax import Module
 from wasmlab_ref.text import parse_module, syntax_error_caret
 
+from .calls import call
 from .companion import bare_case
 from .errors import UsageError
 
@@ -28,20 +31,27 @@ class Loaded:
     notes: list[str] = field(default_factory=list)
 
 
-def load_file(path: Path) -> Loaded:
-    """The case of a file; `UsageError` says where and what is wrong with it."""
+def load_file(path: Path, calls: Sequence[str] = ()) -> Loaded:
+    """The case of a file; `calls` of a bare module replace made up ones; `UsageError` says what is wrong and where."""
     data = path.read_bytes()
-    if path.suffix == ".wasm" or data[:4] == b"\0asm":
-        case, notes = bare_case(data, path.name)
-        return Loaded(case, True, notes)
-    if path.suffix == ".wat":
-        case, notes = bare_case(_module(path, data), path.name)
-        return Loaded(case, True, notes)
+    if path.suffix in (".wasm", ".wat") or data[:4] == b"\0asm":
+        binary = load_module(path)
+        case, notes = bare_case(binary, path.name, [call(_decoded(path, binary), text) for text in calls])
+        return Loaded(case, not calls, notes)
+    if calls:
+        raise UsageError(f"{path}: calls are for bare modules; this file has its own")
     if path.suffix == ".wast":
         return _script(path, data)
     if path.suffix == ".json":
         return Loaded(_case(path, data))
     raise UsageError(f"{path}: expected {SUFFIXES}")
+
+
+def _decoded(path: Path, data: bytes) -> Module:
+    try:
+        return decode(data)
+    except Malformed as error:
+        raise UsageError(f"{path}: malformed: {error}") from None
 
 
 def load_module(path: Path) -> bytes:

@@ -57,6 +57,7 @@ class Library:
         self.dll = self.api.dll
         self.settings = dict(settings)
         self.bridges: dict[str, tuple[int, bytes]] = {}
+        self.api.limited = self.settings.pop("limits", "true") == "true"
         self.modules = feature_modules()
         self.without = self.settings.pop("without", "").split(",")
         for name, (bases, _) in self.modules.items():

@@ -20,6 +20,9 @@ EXTERNREF = 6
 MASKS = {"i32": 0xFFFF_FFFF, "i64": 0xFFFF_FFFF_FFFF_FFFF, "externref": 0xFFFF_FFFF}
 """What of a value's bits counts; of a reference since 22, where it is an index."""
 
+LIMITS = (1 << 31, 10_000_000, 10_000, 10_000, 10_000)
+"""Of a memory in bytes, of a table in elements, and the numbers of instances, tables and memories of a store."""
+
 Code = Callable[..., "int | None"]
 """A host function: numbers in, a number or nothing out.  A host's reference is its number, or -1 for any other."""
 
@@ -132,8 +135,8 @@ class Handles(Store):
         super().__init__(api, engine)
         self.store = self.dll.wasmtime_store_new(engine, None, None)
         self.context = self.dll.wasmtime_store_context(self.store)
-        if hasattr(self.dll, "wasmtime_store_limiter"):
-            self.dll.wasmtime_store_limiter(self.store, 1 << 31, 10_000_000, 10_000, 10_000, 10_000)
+        if api.limited and hasattr(self.dll, "wasmtime_store_limiter"):
+            self.dll.wasmtime_store_limiter(self.store, *LIMITS)
         if not Handles.stride:
             Handles.stride = self._measure(engine)
 

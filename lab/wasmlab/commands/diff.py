@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,21 @@ CITED = 8
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@click.option("--invoke", "calls", multiple=True, help='A call of a bare module, "add 1 0x2"; may be repeated.')
 @click.option("--all", "everything", is_flag=True, help="Show all steps, not only up to the first difference.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def diff(file: Path, engines: str, more: tuple[str, ...], everything: bool, as_json: bool) -> None:
+def diff(
+    file: Path, engines: str, more: tuple[str, ...], calls: tuple[str, ...], everything: bool, as_json: bool
+) -> None:
     """Run a .wasm, .wat or .wast file, or a case (.json), on every engine; show the outcomes and what they mean.
 
-    A bare module gets arguments, and companions for its imports, from its digest: the same on every machine. Ends
-    with 1 where the engines diverge.
+    A bare module gets companions for its imports, and without --invoke calls, from its digest: the same on every
+    machine. Ends with 1 where the engines diverge.
 
     \b
     Example: wasmlab diff add.wat --engines ref,wasmtime
     """
-    loaded = load_file(file)
+    loaded = load_file(file, calls)
     with opened(names_of(engines, more)) as started, judging(started) as judgement:
         verdict, answers = judgement.compare(started, loaded.case)
     if as_json:
@@ -58,6 +62,7 @@ def to_json(case: Case, verdict: Verdict, answers: dict[str, Any]) -> dict[str, 
         "reason": verdict.reason,
         "step": verdict.step,
         "groups": verdict.groups,
+        "at_fault": at_fault(verdict),
         "case": case.to_json(),
         "outcomes": {name: [o.to_json() for o in answer.outcomes] for name, answer in answers.items()},
         "trace": {name: list(answer.trace) for name, answer in answers.items()},
@@ -85,9 +90,22 @@ def _print(loaded: Loaded, verdict: Verdict, answers: dict[str, Any], everything
     console.print(table)
     console.print()
     console.print(Text(f"{verdict.kind}: ", style="bold") + Text(plain(explain(verdict), 1000)))
+    if blamed := at_fault(verdict):
+        console.print(Text("at fault: ", style="bold") + Text(plain(", ".join(blamed), 300)))
     if verdict.diverges and size(case) <= 50:
         for line in cited(case):
             console.print(Text(f"  {line}", style="dim"))
+
+
+def at_fault(verdict: Verdict) -> list[str]:
+    """The engines that the reference, where it is one of them, disagrees with."""
+    sides = [(group, any(is_reference(name) for name in group)) for group in verdict.groups]
+    return [name for group, right in sides if not right for name in group] if any(right for _, right in sides) else []
+
+
+def is_reference(name: str) -> bool:
+    """Whether an engine is the lab's own."""
+    return re.fullmatch(r"ref\b.*", name) is not None
 
 
 def _style(group: int | None) -> str:

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import click
 
-from wasmlab_ref.case import WIDTHS, Case, Instantiate, Invoke, Register, Step, parse_value, value
+from wasmlab_ref.case import Case, Instantiate, Invoke, Register, Step
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.syntax import Module
-from wasmlab_ref.text.numbers import FORMATS, floating, integer
-from wasmlab_ref.types import FuncType, ValType
 
+from ..calls import arguments
 from ..companion import MODULE, Digits, companions
 from ..errors import UsageError
 from ..foreign import plain
 from ..loading import load_module
 from ..opening import opened
-from ..stacks import Context
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
@@ -47,7 +45,7 @@ def run(file: Path, engine: str, export: str, repeat: int, as_json: bool, args: 
         module = decode(data)
     except Malformed as error:
         raise UsageError(f"{file}: malformed: {error}") from None
-    values = _arguments(module, export, args)
+    values = arguments(module, export, args)
     with opened([engine]) as (started,):
         outcomes = started.run(_case(data, module, Invoke(MODULE, export, values, repeat))).outcomes
     outcome = next((o for o in outcomes[:-1] if o.kind != "returned"), outcomes[-1])
@@ -67,35 +65,6 @@ def _case(data: bytes, module: Module, call: Invoke) -> Case:
         modules.append(encode(companion))
         steps += [Instantiate(f"companion-{number}", number), Register(f"companion-{number}", name)]
     return Case(tuple(modules), (*steps, Instantiate(MODULE, 0), call))
-
-
-def _arguments(module: Module, export: str, args: tuple[str, ...]) -> tuple[str, ...]:
-    found = {e.name: e.index for e in module.exports if e.kind == "func"}
-    if export not in found:
-        raise UsageError(f"no exported function {export!r}", hint=f"there are {', '.join(found) or 'none'}"[:300])
-    type_: FuncType = Context(module).function(found[export])
-    if len(args) != len(type_.params):
-        wanted = " ".join(map(str, type_.params)) or "none"
-        raise UsageError(f"{export} takes {len(type_.params)} arguments ({wanted}), not {len(args)}")
-    return tuple(_argument(text, t) for text, t in zip(args, type_.params, strict=True))
-
-
-def _argument(text: str, type_: ValType) -> str:
-    if (":" in text and not text.startswith(("nan", "-nan", "+nan"))) or text.startswith("ref."):
-        try:
-            parse_value(text)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        return text
-    if not isinstance(type_, str) or type_ == "v128":
-        raise UsageError(f"an argument of type {type_} must be given as bits: v128:0, ref.null, ref.extern:1")
-    try:
-        bits = floating(text, FORMATS[type_]) if type_ in FORMATS else integer(text, WIDTHS[type_])
-    except OverflowError:
-        bits = None
-    if bits is None:
-        raise UsageError(f"{text!r} is no {type_}")
-    return value(type_, bits)
 
 
 def _reading(text: str) -> str:

@@ -1,0 +1,111 @@
+"""Does the lab recognise real bugs?  Runs `wasmlab diff` on modules at which released engines went wrong.
+
+    python lab/tests/zoo_check.py [--engine wasmtime] [row …]
+
+The rows are in `zoo.yaml` of the folder WASMLAB_ZOO, or of ../shared/zoo beside the checkout: a module, calls, a
+version of an engine that gets it wrong and one that does not.  They run without the lab's bounds on memories and tables,
+some bugs being beyond them.  A row is recognised if the lab says that the engines diverge and
+that the bad version, and not the good one, is at fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wasmlab_matrices.load import load_engines
+
+ROOT = Path(__file__).resolve().parents[2]
+BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64, "v128": 128}
+OUTCOMES_OF_A_LIMIT = frozenset({"exhausted", "unsupported"})
+
+
+@dataclass
+class Result:
+    """What became of a row: whether it was recognised, the engine named, and what else there is to say."""
+
+    recognised: bool
+    named: str
+    why: str
+
+
+def spelled(call: str) -> str:
+    """A row's call with its arguments as bits, type:hex; numbers after a type are decimal, or hex with 0x."""
+    export, *args = call.split()
+    found = []
+    for arg in args:
+        type_, _, number = arg.partition(":")
+        found.append(f"{type_}:{int(number, 0) % (1 << BITS[type_]):x}")
+    return " ".join([export, *found])
+
+
+def engines_of(row: dict[str, Any], flags: dict[str, str]) -> dict[str, str]:
+    """The names of the bad engine and, if there is one, of the good one."""
+    given = {"limits": "false"}
+    if (level := row.get("config", {}).get("cranelift_opt_level")) is not None:
+        given["opt"] = ("none", "speed", "speed_and_size")[level]
+    suffix = "".join(f"+{key}={value}" for key, value in given.items() if key in flags)
+    versions = {"bad": row["bad_version"], "good": row["fixed_version"]}
+    return {side: f"{row['engine']}@{version}{suffix}" for side, version in versions.items() if version}
+
+
+def check(row: dict[str, Any], folder: Path) -> Result:
+    """Run a row."""
+    known = load_engines().get(row["engine"])
+    if known is None:
+        return Result(False, "", f"no engine {row['engine']} in the lab")
+    names = engines_of(row, known.flags)
+    command = [sys.executable, "-m", "wasmlab.cli", "diff", str(folder / row["wat"]), "--json"]
+    command += ["--engines", ",".join(["ref", *names.values()])]
+    for call in row["invoke"] or ():
+        command += ["--invoke", spelled(call)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode not in (0, 1):
+        return Result(False, "", (done.stderr.strip().splitlines() or ["no answer"])[0])
+    return judged(json.loads(done.stdout), names)
+
+
+def judged(answer: dict[str, Any], names: dict[str, str]) -> Result:
+    """What `wasmlab diff --json` said about a row's engines."""
+    fault = answer["at_fault"]
+    why = answer["reason"] if answer["verdict"] != "agree" else "all agree"
+    right = names["bad"] in fault and names.get("good") not in fault
+    if names["bad"] in fault and not right and answer["step"] is not None:
+        # A good version may answer with a limit of its own where the bad one dies.
+        outcome = answer["outcomes"][names["good"]][answer["step"]]
+        right = outcome["kind"] in OUTCOMES_OF_A_LIMIT
+    return Result(answer["verdict"] == "diverge" and right, ", ".join(fault), why)
+
+
+def main() -> int:
+    """Check the rows, print a line for each and the share that was recognised; 1 unless that is all of them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", help="only the rows of this engine")
+    parser.add_argument("rows", nargs="*", help="only these rows")
+    args = parser.parse_args()
+    folder = Path(os.environ.get("WASMLAB_ZOO") or ROOT.parent / "shared" / "zoo")
+    if not (folder / "zoo.yaml").is_file():
+        print(f"zoo_check: no zoo.yaml in {folder}; set WASMLAB_ZOO", file=sys.stderr)
+        return 3
+    rows = yaml.safe_load((folder / "zoo.yaml").read_text())["bugs"]
+    chosen = [r for r in rows if args.engine in (None, r["engine"]) and (not args.rows or r["id"] in args.rows)]
+    found = 0
+    for row in chosen:
+        result = check(row, folder)
+        found += result.recognised
+        mark = "recognised" if result.recognised else "MISSED"
+        print(f"{row['id']:<28} {mark:<11} {result.named:<24} {' '.join(result.why.split())[:110]}", flush=True)
+    print(f"{found} of {len(chosen)} recognised")
+    return 0 if found == len(chosen) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
