@@ -346,6 +346,30 @@ def test_a_time_out_is_a_finding_where_little_is_to_do(arbiter: Arbiter) -> None
     assert verdict(arbiter, endless, slow).kind == "inconclusive"
 
 
+TWO_TRAPS = {
+    "array.copy $a $a (ref.null $a) (i32.const 0) (array.new_default $a (i32.const 1)) (i32.const 1) (i32.const 1)":
+        "null array reference|out of bounds array access",
+    "array.copy $a $a (array.new_default $a (i32.const 1)) (i32.const 1) (ref.null $a) (i32.const 0) (i32.const 1)":
+        "null array reference|out of bounds array access",
+    "array.init_data $a $d (array.new_default $a (i32.const 1)) (i32.const 1) (i32.const 9) (i32.const 1)":
+        "out of bounds array access|out of bounds memory access",
+    "array.init_elem $b $e (ref.null $b) (i32.const 0) (i32.const 9) (i32.const 1)":
+        "null array reference|out of bounds table access",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", TWO_TRAPS)
+def test_either_of_two_conditions_that_hold_may_be_named(arbiter: Arbiter, code: str) -> None:
+    text = f"""(module (type $a (array (mut i8))) (type $b (array (mut funcref))) (data $d "") (elem $e funcref)
+      (func (export "f") ({code})))"""
+    case = case_of(text, steps=(Instantiate("a", 0), Invoke("a", "f")))
+    right = said(arbiter, case)
+    assert right.outcomes[1] == Outcome("trapped", detail=TWO_TRAPS[code])
+    for kind in TWO_TRAPS[code].split("|"):
+        assert verdict(arbiter, case, right.but(1, Outcome("trapped", detail=kind))).kind == "agree"
+    assert verdict(arbiter, case, right.but(1, Outcome("trapped", detail="cast failure"))).diverges
+
+
 def test_without_anything_open_bits_are_compared(arbiter: Arbiter) -> None:
     """The reference is not asked where nothing is open."""
     case = case_of(

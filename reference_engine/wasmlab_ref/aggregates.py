@@ -246,6 +246,18 @@ def array_fill(instance: Instance, instr: Instr) -> Handler:
     return handler
 
 
+def _check(*ranges: tuple[ArrayInst | None, int, int], also: str = "") -> None:
+    """Trap where a range is not within its array, or for `also`.
+
+    The standard knows only one trap: where several conditions hold, which of them an engine names is its own business.
+    So the kind has them all, those that the standard checks first in front.
+    """
+    null = NULL_ARRAY if any(array is None for array, _, _ in ranges) else ""
+    outside = OOB if any(array is not None and at + size > len(array.fields) for array, at, size in ranges) else ""
+    if null or outside or also:
+        raise Trap("|".join(filter(None, (null, outside, also))))
+
+
 @handles("array.copy")
 @rule(*(f"Step_read/array.copy-{end}" for end in ("null1", "null2", "oob1", "oob2", "zero", "le", "gt")))
 def array_copy(instance: Instance, instr: Instr) -> Handler:
@@ -254,10 +266,7 @@ def array_copy(instance: Instance, instr: Instr) -> Handler:
     def handler(stack: Stack, locals: Stack) -> None:
         target, to, source, start, size = stack[-5:]
         del stack[-5:]
-        if target is None or source is None:
-            raise Trap(NULL_ARRAY)
-        if to + size > len(target.fields) or start + size > len(source.fields):
-            raise Trap(OOB)
+        _check((target, to, size), (source, start, size))
         bulk(size)
         target.fields[to : to + size] = source.fields[start : start + size]
 
@@ -273,12 +282,7 @@ def array_init_data(instance: Instance, instr: Instr) -> Handler:
     def handler(stack: Stack, locals: Stack) -> None:
         ref, to, start, size = stack[-4:]
         del stack[-4:]
-        if ref is None:
-            raise Trap(NULL_ARRAY)
-        if to + size > len(ref.fields):
-            raise Trap(OOB)
-        if start + size * width > len(segment.data):
-            raise Trap(MEMORY_OOB)
+        _check((ref, to, size), also=MEMORY_OOB if start + size * width > len(segment.data) else "")
         bulk(size)
         ref.fields[to : to + size] = _elements(segment.data[start : start + size * width], width)
 
@@ -293,12 +297,7 @@ def array_init_elem(instance: Instance, instr: Instr) -> Handler:
     def handler(stack: Stack, locals: Stack) -> None:
         ref, to, start, size = stack[-4:]
         del stack[-4:]
-        if ref is None:
-            raise Trap(NULL_ARRAY)
-        if to + size > len(ref.fields):
-            raise Trap(OOB)
-        if start + size > len(segment.refs):
-            raise Trap(TABLE_OOB)
+        _check((ref, to, size), also=TABLE_OOB if start + size > len(segment.refs) else "")
         bulk(size)
         ref.fields[to : to + size] = segment.refs[start : start + size]
 

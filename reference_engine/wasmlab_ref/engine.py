@@ -55,7 +55,7 @@ def shape(ref: Value) -> str:
         case None:
             return "ref.null"
         case HostRef(number):
-            return f"ref.extern:{number:x}"
+            return f"ref.extern:{number:x}" if number < 1 << 31 else "ref.any"
         case int():
             return f"ref.i31:{ref:x}"
         case ArrayInst():

@@ -66,7 +66,7 @@ class Unlinkable(Rejected):
 
 
 class Trap(Exception):
-    """Execution trapped; `kind` is the first column of traps.tbl."""
+    """Execution trapped; `kind` is the first column of traps.tbl, several with "|" where several conditions hold."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
