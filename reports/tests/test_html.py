@@ -44,9 +44,11 @@ def run(evil: str = "f", known: str = "") -> Run:
     )
     return Run(
         folder=f"/tmp/{evil}", campaign=Campaign(engines, ("mvp",), 7, "digest"), started=0.0, seconds=2.0,
-        counters=Counter({"cases": 100, "calls": 50, "complete calls": 49, f"ref{evil}: {evil}": 3}),
+        counters=Counter({"cases": 100, "calls": 50, "complete calls": 49, f"ref{evil}: {evil}": 3,
+                          f"explained: {evil}": 9}),
         inconclusive=Counter({evil: 2}), rules=Counter({"Step_pure/unop-val": 2, evil: 1}),
         instructions=Counter({"i32.clz": 3, evil: 1}), divergences=[found], samples=[Sample(evil, 1, case, answers)],
+        choices={"x": {"nan": "x86", "f32x4.relaxed_madd": "1", "f32x4.relaxed_nmadd": evil}},
     )  # fmt: skip
 
 
@@ -152,3 +154,32 @@ def test_an_empty_campaign() -> None:
 )
 def test_meanings(value: str, expected: str) -> None:
     assert meaning(value) == expected
+
+
+def test_choices_and_what_they_explained() -> None:
+    text = render([run()])
+    assert "<td>R_fmadd</td>" in text
+    assert "<td>NaNs</td><td></td><td>x86</td>" in text
+    assert "explained by" in text
+
+
+def test_a_finding_about_choices_is_shown() -> None:
+    made = run()
+    case = made.divergences[0].case
+    answers = {"x": made.divergences[0].answers["x"]}
+    changed = Divergence(
+        "0123456789ac",
+        "x changes nan",
+        (("x",),),
+        "probe",
+        "x changes its choices",
+        0,
+        case,
+        case,
+        None,
+        answers,
+        2,
+        0.0,
+    )
+    made.divergences.append(changed)
+    assert "x changes its choices" in render([made])

@@ -19,6 +19,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from wasmlab.choices import short
 from wasmlab.findings import regression_test
 from wasmlab.foreign import plain
 from wasmlab.model import Divergence, Run
@@ -102,10 +103,17 @@ def render(runs: Sequence[Run]) -> str:
         new=[f for f in found if not f.found.known],
         totals=_totals(runs),
         inconclusive=sorted(_sum(run.inconclusive for run in runs).items(), key=lambda item: -item[1]),
+        explained=_explained(_sum(run.counters for run in runs)),
         rules=_rules(runs),
         features=_features(_sum(run.instructions for run in runs)),
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     )
+
+
+def _explained(counters: Counter[str]) -> list[tuple[str, int]]:
+    """How many cases with differences were explained, and by what."""
+    found = [(key.removeprefix("explained: "), n) for key, n in counters.items() if key.startswith("explained: ")]
+    return sorted(found, key=lambda item: (-item[1], item[0]))
 
 
 @cache
@@ -158,6 +166,9 @@ def _totals(runs: Sequence[Run]) -> dict[str, Any]:
 def _run(run: Run) -> dict[str, Any]:
     engines = ",".join(run.campaign.names)
     options = ["--engines", engines, "--seed", str(run.campaign.seed), "--features", ",".join(run.campaign.features)]
+    for setting in run.campaign.generator.split()[1:]:  # after the digest: "nan=raw"
+        name, _, chosen = setting.partition("=")
+        options += [f"--{name}", chosen] if chosen != "mixed" else []
     health = {
         name: ", ".join(
             f"{n:,} {key.removeprefix(f'{name}: ')}"
@@ -171,7 +182,15 @@ def _run(run: Run) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started)),
         "command": shlex.join(["wasmlab", "fuzz", *options]),
         "health": health,
+        "choices": _choices(run),
     }
+
+
+def _choices(run: Run) -> dict[str, list[str]]:
+    """By NaN or parameter of the standard what each engine chose, in the order of the campaign's engines."""
+    chosen = [short(run.choices.get(name, {})) for name in run.campaign.names]
+    names = dict.fromkeys(name for choices in chosen for name in choices)
+    return {name: [choices.get(name, "") for choices in chosen] for name in names}
 
 
 def _finding(run: Run, found: Divergence) -> Finding:
