@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zoo
 
-from wasmlab.campaign import Plan, Shard, derive
+from wasmlab.campaign import Plan, Shard, derive, generate, shrink
 from wasmlab.errors import UsageError
+from wasmlab.judgement import Arbiter, Judgement
 from wasmlab.model import Batch, Campaign, EngineRecord
+from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
+from wasmlab.reduce import Budget
+from wasmlab.signature import opcodes
 from wasmlab.store import Store, load
-from wasmlab_ref.case import Case, Instantiate, Invoke
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 OPS = ("i32.add", "i32.sub", "i32.xor", "i32.shl", "i32.div_s", "i32.rem_u")
 
@@ -168,3 +174,86 @@ def test_a_shard_hands_over_what_it_has(tmp_path: Path) -> None:
         batches = list(shard.run(iter(range(40))))
     assert sorted(i for batch in batches for i in batch.done) == list(range(40))
     assert all(isinstance(batch, Batch) for batch in batches)
+
+
+# With the reference as arbiter
+
+
+class Sleepy(zoo.LocalEngine):
+    """Never comes back from a shift."""
+
+    def collect(self) -> zoo.Answer:
+        case, _ = self.queue[0]
+        answer = super().collect()
+        if "i32.shl" not in opcodes(case):
+            return answer
+        return zoo.Answer((Outcome("timed out", detail="no answer within 5 s"),) * len(answer.outcomes))
+
+
+class Fickle(zoo.LocalEngine):
+    """Another choice each time it is asked."""
+
+    def collect(self) -> zoo.Answer:
+        case, _ = self.queue[0]
+        answer = super().collect()
+        if case.origin == "a probe" and self.runs > 2:
+            wrong = Outcome("returned", ("v128:123",))
+            return replace(answer, outcomes=tuple(wrong if "v128" in str(o) else o for o in answer.outcomes))
+        return answer
+
+
+def with_reference(name: str) -> Any:
+    special = {"sleepy": Sleepy, "fickle": Fickle}
+    if name in special:
+        return special[name](name)
+    return open_engine(name) if name == "ref/py" else zoo.resolve(name)
+
+
+def test_a_time_out_that_nothing_called_for_is_a_finding(tmp_path: Path) -> None:
+    names = ("right", "sleepy")
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, resolve=with_reference, arbiter="ref/py", examples=30), store, 1, lambda: False)
+    run = load(tmp_path)
+    (found,) = run.divergences
+    assert found.signature == "right returned / sleepy timed out at instantiate: i32.shl"
+    assert found.size <= 3
+    assert not run.inconclusive
+
+
+def test_a_choice_that_changes_is_a_finding(tmp_path: Path) -> None:
+    names = ("right", "fickle")
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, resolve=with_reference, arbiter="ref/py", examples=5), store, 1, lambda: False)
+    run = load(tmp_path)
+    (found,) = run.divergences
+    assert "fickle changes its choices while it runs: f32x4.relaxed_madd 0, then none" in found.sentence
+    assert run.choices["right"]["i8x16.relaxed_swizzle"] == "0"
+
+
+RAW = """(module (func (export "f") (param f64 i32) (result i64 i32)
+  (i64.reinterpret_f64 (f64.add (local.get 0) (f64.const nan:0x123))) (i32.xor (local.get 1) (i32.const 3))))"""
+
+
+def test_reduction_does_not_drift_into_what_is_open() -> None:
+    """Of two differences, one permitted, the other one is what is left."""
+    case = zoo.case_of(RAW, steps=(Instantiate("a", 0), Invoke("a", "f", ("f64:0", "i32:1"))))
+    bug = zoo.LocalEngine("bug", ("i32.xor", zoo.wrong_when(zoo.always)))
+    loose = zoo.LocalEngine("loose", ("f64.add", zoo.wrong_when(zoo.always, lambda bits: bits ^ 1 << 63)))
+    with open_engine("ref/py") as reference:
+        judgement = Judgement(arbiter=Arbiter(lambda: reference))
+        assert judgement.compare([zoo.resolve("right"), loose], case)[0].kind == "agree"
+        engines = [loose, bug]
+        verdict, _ = judgement.compare(engines, case)
+        found, signature = shrink(case, verdict, engines, judgement, Budget())
+    assert verdict.groups == (("loose",), ("bug",))
+    assert signature.opcodes == ("i32.xor",)
+    assert found["size"] <= 3
+
+
+def test_half_of_the_mixed_cases_are_raw() -> None:
+    features = frozenset({"mvp"})
+    for setting in ("canonical", "raw", "mixed"):
+        for seed in (5, 5 | 1 << 63):
+            mixed = "raw" if seed >> 63 else "canonical"
+            expected = generate(seed, features, nan=mixed if setting == "mixed" else setting)
+            assert generate(seed, features, nan=setting) == expected

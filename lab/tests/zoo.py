@@ -96,7 +96,7 @@ class LocalEngine:
     runs: int = 0
     queue: deque[tuple[Case, str]] = field(default_factory=deque)
 
-    def submit(self, case: Case, observe: str = "digest") -> None:
+    def submit(self, case: Case, observe: str = "digest", deadline: float | None = None) -> None:
         self.queue.append((case, observe))
 
     def collect(self) -> Answer:
