@@ -545,7 +545,7 @@ static void locals(translator *t, const wl_body *body) {
 
 static void function(translator *t, const wl_body *body) {
     t->n = t->height = t->settled = t->depth = t->n_fixups = t->n_tries = t->n_catches = 0;
-    t->comparison.at = NONE;
+    t->comparison.at = t->loop_start = NONE;
     wl_forget(t);
     wl_array_grow(t, &t->frames, &t->frames_capacity, body->max_depth + 1, sizeof(control));
     locals(t, body);

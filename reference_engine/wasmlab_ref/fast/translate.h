@@ -64,6 +64,7 @@ typedef struct translator {
     int status;
 
     wl_word *code;
+    uint32_t loop_start; /* of the last one entered */
     uint32_t n, capacity, last; /* last: word of the last instruction, NONE after a label */
 
     entry *stack;

@@ -62,6 +62,11 @@ static void open_block(translator *t, control *c) {
     c->base = c->type.n_params ? t->stack[c->height].home : wl_next_slot(t);
 }
 
+/* Branches by nothing would cost no fuel: what a loop begins with is not a branch. */
+static void keep_distance(translator *t) {
+    if (t->n == t->loop_start) wl_emit(t, wl_op_copy, 2);
+}
+
 /* ---- Results and branches ----------------------------------------------------------------------------------------- */
 
 static void emit_return(translator *t) {
@@ -119,6 +124,7 @@ static void move_values(translator *t, const control *c, uint32_t n) {
 }
 
 static void jump(translator *t, control *c) {
+    keep_distance(t);
     uint32_t at = t->n;
     wl_emit(t, wl_op_br, 2);
     link_to(t, c, at + 1, at);
@@ -157,6 +163,7 @@ static condition take_condition(translator *t) {
 
 /* Branch where the condition is `sense`; returns the instruction's word, its displacement is in the next one. */
 static uint32_t emit_condition(translator *t, const condition *c, bool sense) {
+    keep_distance(t);
     uint32_t at = t->n;
     wl_word *w;
     if (c->op == NONE) {
@@ -210,6 +217,7 @@ static void br_table(translator *t) {
     const uint8_t *p = t->p;
     uint32_t values = arity(label(t, wl_read_u32(&p)));
     wl_flush_top(t, values);
+    keep_distance(t);
     uint32_t at = t->n;
     wl_word *w = wl_emit(t, in_acc ? wl_op_br_table_A : wl_op_br_table_S, 2);
     w[1].a = (uint16_t)slot;
@@ -258,7 +266,7 @@ static void enter_block(translator *t, uint8_t kind) {
     wl_flush_locals(t);
     open_block(t, c);
     if (kind == FRAME_LOOP) {
-        c->start = t->n;
+        c->start = t->loop_start = t->n;
         wl_forget(t);
     }
 }
