@@ -27,7 +27,7 @@ from typing import Any
 
 from reference import Executed, Listener, run
 
-from wasmlab_gen import Config, SeededSource, case
+from wasmlab_gen import Config, SeededSource, any_case
 from wasmlab_ref.case import Case, Instantiate, Invoke
 from wasmlab_ref.decode import decode
 from wasmlab_ref.engine import Store
@@ -129,6 +129,8 @@ class Quality:
     pairs: int = 0
     live: int = 0
     steps: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    """How the steps of cases that are almost valid or mutated ended."""
     traps: Counter[str] = field(default_factory=Counter)
     flips: int = 0
     seen: int = 0
@@ -137,13 +139,16 @@ class Quality:
     def add(self, seed: int, sample: int) -> None:
         """Draw a case, run it, and count."""
         before = time.perf_counter()
-        drawn = case(SeededSource(seed), WASM_3, Config())
+        drawn = any_case(SeededSource(seed), WASM_3, Config())
         self.generating += time.perf_counter() - before
         self.cases += 1
         listener = Executed()
         outcome = run(drawn, listener=listener)
         self.taken.update(set(listener.rules))
         self.rows.update(op.mnemonic for _, op in listener.opcodes)
+        if drawn.origin.endswith(("valid", "mutated")):
+            self.verdicts.update(kind for kind, _ in outcome.steps)
+            return
         self.executed.append(listener.count)
         for step, (kind, detail) in zip(drawn.steps, outcome.steps, strict=True):
             if isinstance(step, Invoke | Instantiate):
@@ -183,6 +188,7 @@ class Quality:
         for name, (reached, of) in self.shares().items():
             print(f"{name:<12} {reached} of {of}: {reached / max(of, 1):.1%}, bar {BARS[name]} %")
         print("steps       ", ", ".join(f"{n} {kind}" for kind, n in self.steps.most_common()))
+        print("not valid   ", ", ".join(f"{n} {kind}" for kind, n in self.verdicts.most_common()))
         print("traps       ", ", ".join(f"{n} {kind}" for kind, n in self.traps.most_common()))
         if verbose:
             for kind, names in rules().items():

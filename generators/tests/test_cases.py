@@ -100,7 +100,7 @@ def test_cases_end_and_complete() -> None:
             executed += sum(1 for op in opcodes if listener.opcodes[index, op])
     invoked = kinds["returned"] + kinds["trapped"] + kinds["threw"] + kinds["exhausted"] + kinds["unsupported"]
     assert kinds["exhausted"] == 0
-    assert kinds["stillborn"] <= kinds["instantiated"] // 25
+    assert kinds["stillborn"] <= kinds["instantiated"] // 12
     assert kinds["unsupported"] <= invoked // 25
     assert invoked // 100 <= kinds["trapped"] <= invoked // 6
     assert executed >= 0.75 * pairs

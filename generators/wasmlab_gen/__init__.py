@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .almost import near_valid
 from .config import Config
-from .generate import case, module
+from .generate import any_case, case, module
+from .mutate import mutated
 from .source import HypothesisSource, Recorder, Replay, SeededSource, Source
 
 if TYPE_CHECKING:
@@ -19,11 +20,13 @@ __all__ = [
     "Replay",
     "SeededSource",
     "Source",
+    "any_case",
     "case",
     "cases",
     "function_types",
     "module",
     "modules",
+    "mutated",
     "near_valid",
     "values",
 ]  # fmt: skip

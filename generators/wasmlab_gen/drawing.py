@@ -156,8 +156,9 @@ def _elems(m: Builder) -> None:
         known = len(table.slots)
         if table.size > known:
             _fill(m, table, s.span(1, min(6, table.size - known)))
-    if m.stillborn and m.tables and m.has("reference-types") and s.below(2):
-        table = s.pick(m.tables)
+    fillable = [x for x in m.tables if x.element.nullable or m.inhabited(x.element)]
+    if m.stillborn and fillable and m.has("reference-types") and s.below(2):
+        table = s.pick(fillable)
         end = table.size if table.max is None else table.max
         m.add_elem(table.element, (constant(m, table.element),), Active(table.index, _offset(m, table.address, end)))
     if m.has("bulk-memory"):
@@ -204,7 +205,7 @@ def _fill(m: Builder, table: Table, length: int) -> None:
 
 def _bodies(m: Builder, own: Sequence[Function]) -> None:
     s = m.source
-    share = m.config.instructions * 3 // (10 * len(own))
+    share = m.config.instructions * 2 // (7 * len(own))
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
         if f.hot:

@@ -10,10 +10,12 @@ from wasmlab_ref.features import FEATURES, closure
 from wasmlab_ref.syntax import Module
 from wasmlab_ref.types import RecType
 
+from .almost import near_valid
 from .builder import Builder
 from .config import Config
 from .drawing import draw_module
 from .linking import Offer, offers
+from .mutate import mutated
 from .source import SeededSource, Source
 from .steps import script
 from .swarm import Swarm
@@ -29,6 +31,15 @@ def case(source: Source, features: frozenset[str], config: Config = DEFAULT) -> 
     seed = f"seed {source.seed}" if isinstance(source, SeededSource) else ""
     steps = script(builders, NAMES[: len(builders)])
     return Case(tuple([encode(m) for m in modules]), steps, seed)
+
+
+def any_case(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Case:
+    """What campaigns run: a valid case, but one of eight is only almost valid, and one of sixteen mutated."""
+    made = case(source, features, config)
+    kind = source.below(16)
+    if kind == 0:
+        return mutated(source, made)
+    return near_valid(source, made, features) if kind < 3 else made
 
 
 def module(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Module:
