@@ -3,9 +3,9 @@
     python lab/tests/zoo_check.py [--engine wasmtime] [row …]
 
 The rows are in `zoo.yaml` of the folder WASMLAB_ZOO, or of ../shared/zoo beside the checkout: a module, calls, a
-version of an engine that gets it wrong and one that does not.  They run without the lab's bounds on memories and tables,
-some bugs being beyond them.  A row is recognised if the lab says that the engines diverge and
-that the bad version, and not the good one, is at fault.
+version of an engine that gets it wrong and one that does not.  They run without the lab's bounds on memories and
+tables, some bugs being beyond them.  A row is recognised if the lab says that the engines diverge and that the bad
+version, and not the good one, is at fault.
 """
 
 from __future__ import annotations

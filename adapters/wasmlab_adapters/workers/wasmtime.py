@@ -4,7 +4,8 @@
 
 DIR is a folder with `_libwasmtime.so` somewhere below it, as `pip install --target DIR wasmtime` makes it.  Settings
 are the C API's `wasmtime_config_<setting>_set`, and for short `opt=none`, `regalloc=single_pass`, `strategy=winch`;
-`without=gc,simd` leaves features out, `limits=false` lets memories and tables grow as the engine does.  Values pass by the bridge (docs/protocol.md), so nothing here knows a type.
+`without=gc,simd` leaves features out, `limits=false` lets memories and tables grow as the engine does.  Values pass by
+the bridge (docs/protocol.md), so nothing here knows a type.
 """
 
 from __future__ import annotations

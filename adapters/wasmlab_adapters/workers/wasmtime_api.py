@@ -90,6 +90,7 @@ OPTIONAL: dict[str, Signature] = {
     "wasmtime_sharedmemory_data": (c_void_p, [c_void_p]),
     "wasmtime_sharedmemory_data_size": (c_size_t, [c_void_p]),
     "wasmtime_module_serialize": (c_void_p, [c_void_p, c_void_p]),
+    "wasmtime_module_deserialize": (c_void_p, [c_void_p, c_char_p, c_size_t, OUT]),
     "wasmtime_config_target_set": (c_void_p, [c_void_p, c_char_p]),
     "wasmtime_config_cranelift_flag_set": (None, [c_void_p, c_char_p, c_char_p]),
 }
@@ -178,6 +179,14 @@ class Api:
         code = ctypes.string_at(found[1], found[0])
         self.dll.wasm_byte_vec_delete(found)
         return code
+
+    def deserialized(self, engine: int, code: bytes) -> int:
+        """A module from code that an engine made."""
+        module = c_void_p()
+        error = self.dll.wasmtime_module_deserialize(engine, code, len(code), byref(module))
+        if error:
+            raise Failed("unsupported", self.error_message(error))
+        return module.value or 0
 
     def release(self, module: int) -> None:
         """Part with a module; instances of it live on."""

@@ -73,6 +73,7 @@ class Library:
         if self.settings.get("strategy") == "winch":
             self.check_winch(wanted)
         self.features = self.complete()
+        self.cheap = self.cheap_engine(wanted)
         if "mvp" not in self.features:
             sys.exit(f"this library compiles nothing with {self.asked()}")
 
@@ -163,12 +164,30 @@ class Library:
                 found.append(name)
         return found
 
+    def cheap_engine(self, features: list[str]) -> int | None:
+        """An engine that compiles faster, to code that the other one takes; None where there is none."""
+        settings = {"opt": "none", "regalloc": "single_pass", **self.settings}
+
+        def works() -> None:
+            code = self.api.serialized(self.new_engine(features, settings), PLAIN)
+            self.api.deserialized(self.engine, code)
+
+        if settings == self.settings or "strategy" in settings or not self.survives(works):
+            return None
+        return self.new_engine(features, settings)
+
+    def compile_bridge(self, data: bytes) -> int:
+        """A bridge, whose code need not be good."""
+        if self.cheap is None:
+            return self.api.compile(self.engine, data)
+        return self.api.deserialized(self.engine, self.api.serialized(self.cheap, data))
+
     def bridge(self, encoded: str) -> tuple[int, bytes]:
         """A module that observes another one: many cases have the same, so the last ones stay compiled."""
         found = self.bridges.pop(encoded, None)
         if found is None:
             data = b64decode(encoded)
-            found = self.api.compile(self.engine, data), data
+            found = self.compile_bridge(data), data
         self.bridges[encoded] = found
         if len(self.bridges) > KEPT_BRIDGES:
             self.api.release(self.bridges.pop(next(iter(self.bridges)))[0])
