@@ -347,3 +347,28 @@ def test_repeated_calls_go_on_after_an_exception_and_end_with_a_trap(engines) ->
         steps = (Instantiate("a", 0), Invoke("a", export, ("i32:70",), 5), Read("a", "n"))
         for engine in engines:
             assert engine.run(Case((counting,), steps)).outcomes[1:] == (outcome, Outcome("returned", (count,)))
+
+
+def test_masks_of_open_bits_are_the_references_to_give(tmp_path, engines):
+    body = """
+    found = [{"kind": "returned", "values": ["i32:1"], "taint": ["ffffffff"]} for step in request["steps"]]
+    say({"id": request["id"], "outcomes": found})
+    """
+    with Engine(odd(tmp_path, body)) as engine:
+        assert engine.run(CALLED).outcomes[0].taint == ()
+    text = '(module (func (export "f") (result f32) (f32.div (f32.const 0) (f32.const 0))))'
+    case = Case((binary(text),), (Instantiate("a", 0), Invoke("a", "f")))
+    native, _ = engines
+    assert native.profiles
+    assert native.run(case, "taint").outcomes[1].taint == ("80000000",)
+    assert native.run(case, more={"profile": {"nan": "x86"}}).outcomes[1].values == ("f32:ffc00000",)
+    assert native.run(case, more={"profile": {"nan": "vax"}}).outcomes[1].kind == "unparsed"
+
+
+def test_a_share_of_the_stack(engines):
+    text = """(module (func $f (export "f") (param i32)
+      (br_if 0 (i32.eqz (local.get 0))) (call $f (i32.sub (local.get 0) (i32.const 1)))))"""
+    case = Case((binary(text),), (Instantiate("a", 0), Invoke("a", "f", ("i32:1f4",))))
+    native, _ = engines
+    assert native.run(case).outcomes[1].kind == "returned"
+    assert native.run(case, more={"stack": 1}).outcomes[1] == Outcome("exhausted", detail="call stack")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wasmlab_ref.case import Case, Outcome
@@ -55,7 +55,7 @@ class Engine:
         self.target, self.fuel = target, fuel
         self.name = target.name
         self.worker = worker or target.worker(loop)
-        self._plans: deque[tuple[Plan, float]] = deque()
+        self._plans: deque[tuple[Plan, float, bool]] = deque()
         self._numbers = itertools.count()
         self._last = 0.0
 
@@ -126,17 +126,17 @@ class Engine:
         """
         plan = lower(case, self.dialect)
         self.worker.submit({**self.request(plan.steps, observe), **(more or {})}, deadline)
-        self._plans.append((plan, time.monotonic()))
+        self._plans.append((plan, time.monotonic(), observe == "taint"))
 
     def collect(self) -> CaseResult:
         """The next result, in the order of submission; LookupError where nothing was submitted."""
         if not self._plans:
             raise LookupError("no case was submitted whose result was not collected")
         answer = self.worker.next()
-        plan, submitted = self._plans.popleft()
+        plan, submitted, masks = self._plans.popleft()
         now = time.monotonic()
         seconds, self._last = now - max(submitted, self._last), now
-        outcomes = self.outcomes(answer, len(plan.steps))
+        outcomes = self.outcomes(answer, len(plan.steps), masks)
         if isinstance(outcomes, Outcome):
             return CaseResult((outcomes,) * len(plan.readers), seconds=seconds)
         return CaseResult(
@@ -176,15 +176,19 @@ class Engine:
             request["fuel"] = self.fuel if self.dialect.native else self.fuel + BRIDGE_FUEL
         return request
 
-    def outcomes(self, answer: dict[str, Any], steps: int) -> list[Outcome] | Outcome:
-        """The outcomes of a request's steps, or the one for all of them where the worker failed."""
+    def outcomes(self, answer: dict[str, Any], steps: int, masks: bool = False) -> list[Outcome] | Outcome:
+        """The outcomes of a request's steps, or the one for all of them where the worker failed.
+
+        `masks`: keep those of open bits, which nobody else may claim.
+        """
         failure = answer.get("failure")
         if failure:
             return Outcome(failure["kind"], detail=failure["detail"])
         found = answer.get("outcomes")
         if not isinstance(found, list) or len(found) != steps:
             return Outcome("unparsed", detail=f"{steps} steps were answered by {answer!r:.200}")
-        return [self.target.translate(Outcome.from_json(item)) for item in found]
+        read = [self.target.translate(Outcome.from_json(item)) for item in found]
+        return read if masks else [replace(outcome, taint=()) if outcome.taint else outcome for outcome in read]
 
 
 def texts(found: Any) -> tuple[str, ...]:

@@ -298,6 +298,7 @@ def test_probes_tell_each_choice_from_the_others(mnemonic: str, choice: int) -> 
     assert explain(made, outcomes)[mnemonic] == str(choice)
     strange = explain(made, [Outcome("returned", ("v128:1",))] * len(made))
     assert strange[mnemonic] == ""
+    assert explain(made, [Outcome("returned", ("nonsense:zz",))] * len(made)) == strange
     assert profile_of(strange)[mnemonic] == ("trunc" in mnemonic)
 
 

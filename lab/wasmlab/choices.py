@@ -127,8 +127,16 @@ def explain(made: Sequence[Probe], outcomes: Sequence[Outcome]) -> dict[str, str
     for probe, outcome in zip(made, outcomes, strict=False):
         if outcome.kind == "returned" and len(outcome.values) == 1:
             name = probe.mnemonic if probe.mnemonic in RELAXED else "nan"
-            said.setdefault(name, []).append((probe, parse_value(outcome.values[0])[1]))
+            said.setdefault(name, []).append((probe, _bits(outcome.values[0])))
     return {name: next(_explaining(name, answers), "") for name, answers in said.items()}
+
+
+def _bits(text: str) -> int:
+    """The bits of an answer; -1, which is nothing's, for what is no value."""
+    try:
+        return parse_value(text)[1]
+    except ValueError:
+        return -1
 
 
 def _explaining(name: str, answers: Iterable[tuple[Probe, int]]) -> Iterator[str]:
