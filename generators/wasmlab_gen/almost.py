@@ -1,4 +1,4 @@
-"""Modules that are almost valid: one or two small edits of a valid one.
+"""Modules that are almost valid: one or two small edits of a valid one, or one that is sure to break a rule.
 
 Most break exactly one rule of validation, some stay valid; either way every engine must say the same.  The edited
 module is only instantiated, never called: an edited loop need not end.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from wasmlab_ref.case import Case, Instantiate, Register
 from wasmlab_ref.decode import decode
@@ -29,14 +29,9 @@ from wasmlab_ref.types import (
     ValType,
 )
 
+from .breaks import BREAKS, Draws
+
 T = TypeVar("T")
-
-
-class Draws(Protocol):
-    """The one thing that is needed of a source of choices."""
-
-    def below(self, n: int) -> int:
-        """A number from 0 to n - 1."""
 
 
 STRUCTURED = frozenset(("block", "loop", "if", "else", "end", "try_table"))
@@ -54,10 +49,13 @@ def near_valid(source: Draws, case: Case, features: frozenset[str]) -> Case:
     """`case` with one module edited and nothing called; instructions and types stay within `features`."""
     modules = list(case.modules)
     victim = source.below(len(modules))
-    module = decode(modules[victim])
-    for _ in range(1 + (source.below(4) == 0)):
-        module = _pick(source, EDITS)(_Editor(source, features), module)
-    modules[victim] = encode(replace(module, start=None))
+    module = replace(decode(modules[victim]), start=None)
+    if source.below(2):
+        module = _pick(source, BREAKS)(source, module, features)
+    else:
+        for _ in range(1 + (source.below(4) == 0)):
+            module = _pick(source, EDITS)(_Editor(source, features), module)
+    modules[victim] = encode(module)
     steps = tuple(s for s in case.steps if isinstance(s, Instantiate | Register))
     return Case(tuple(modules), steps, f"{case.origin} near-valid")
 

@@ -15,7 +15,7 @@ from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Rejected
 
-from .almost import Draws
+from .breaks import Draws
 
 Sections: TypeAlias = "list[tuple[int, bytes]]"
 HEADER = b"\0asm\1\0\0\0"
