@@ -274,7 +274,8 @@ class Shard:
             if isinstance(step, Invoke):
                 counters["calls"] += 1
                 ends = [found[at] for found in distinct if at < len(found)]
-                if len(ends) == len(distinct) and all(_complete(end, observed) for end in ends):
+                alike = len(ends) == len(distinct) and len({end.kind for end in ends}) == 1
+                if alike and all(_complete(end, observed) for end in ends):
                     counters["complete calls"] += 1
         for name, answer in answers.items():
             for kind in {o.kind for o in answer.outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}:
@@ -286,7 +287,7 @@ class Shard:
 
 
 def _complete(end: Outcome, observed: bool) -> bool:
-    """Did a call end as the standard foresees, with something to compare?"""
+    """Did a call end as the standard foresees, with something to compare?  A trap must be one for the others, too."""
     return end.kind in ENDED and (observed or bool(end.values) or end.kind != "returned")
 
 
