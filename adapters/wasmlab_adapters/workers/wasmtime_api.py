@@ -121,6 +121,7 @@ HOST_TRAP, HOST_DEPTH = "wasmlab: host trap", "wasmlab: host depth"
 UNSUPPORTED = re.compile(
     r"not enabled|is disabled|not (yet )?(supported|implemented)|[Ii]mplementation limit|[Uu]nsupported"
 )
+TOO_MUCH = re.compile(r"greater than max supported")
 EXHAUSTED = re.compile(
     r"resource limit|exceeds memory limit|out of memory|[Ii]nsufficient|limit exceeded|failed to reserve"
 )
@@ -220,7 +221,8 @@ class Api:
     def error(self, error: int, otherwise: str) -> Failed:
         """What an error means, which is freed: `otherwise`, unless it is about a resource or the host's own."""
         message = self.error_message(error)
-        return self.of_host(message) or Failed("exhausted" if EXHAUSTED.search(message) else otherwise, message)
+        kind = "exhausted" if EXHAUSTED.search(message) else "unsupported" if TOO_MUCH.search(message) else otherwise
+        return self.of_host(message) or Failed(kind, message)
 
     def of_host(self, words: str) -> Failed | None:
         """What the host module's own traps and exhausted resources mean."""

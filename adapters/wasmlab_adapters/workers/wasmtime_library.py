@@ -156,6 +156,10 @@ class Library:
             return self.survives(lambda: [self.api.compile(self.engine, self.modules[name][1]) for name in names])
 
         names = [name for name in self.modules if name not in self.without]
+        if not self.api.has_exceptions:
+            names = [
+                name for name in names if name != "exceptions"
+            ]  # the C API knows no tags: asking for an export that is one ends the process
         if compiles(*names):
             return names
         found: list[str] = []
