@@ -13,6 +13,7 @@ from wasmlab.judgement import Arbiter, Judgement
 from wasmlab.opening import open_engine
 from wasmlab.oracle import Answer, Verdict
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read
+from wasmlab_ref.features import WASM_3
 from wasmlab_ref.numerics import functions
 from wasmlab_ref.profile import NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
 
@@ -369,6 +370,16 @@ def test_either_of_two_conditions_that_hold_may_be_named(arbiter: Arbiter, code:
     for kind in TWO_TRAPS[code].split("|"):
         assert verdict(arbiter, case, right.but(1, Outcome("trapped", detail=kind))).kind == "agree"
     assert verdict(arbiter, case, right.but(1, Outcome("trapped", detail="cast failure"))).diverges
+
+
+def test_a_module_beyond_an_engines_features_is_not_its_fault(arbiter: Arbiter) -> None:
+    mvp = frozenset({"mvp"})
+    invalid = Said((Outcome("invalid"),))
+    for text, kind in (("(module (type (struct)))", "inconclusive"), ("(module (memory 1))", "diverge")):
+        case = case_of(text, steps=(Instantiate("a", 0),))
+        judgement = Judgement(arbiter=arbiter, features={"x": mvp, "ref": WASM_3})
+        answers: dict[str, Answer] = {"ref": said(arbiter, case), "x": invalid}
+        assert judgement.verdict(case, answers, lambda name: invalid).kind == kind
 
 
 def test_without_anything_open_bits_are_compared(arbiter: Arbiter) -> None:

@@ -171,6 +171,7 @@ class Shard:
     def __enter__(self) -> Shard:
         try:
             self._engines = [self._stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+            self._judgement.features = {engine.name: engine.features for engine in self._engines}
             if self._judgement.arbiter is not None:
                 self._stack.callback(self._judgement.arbiter.close)
                 self._judgement.choices = {engine.name: choices_of(engine) for engine in self._engines}

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from wasmlab_ref.case import Case, Outcome, Read
+from wasmlab_ref.case import Case, Instantiate, Outcome, Read
+from wasmlab_ref.fast import Unavailable, check
+from wasmlab_ref.features import FEATURES, WASM_3
 from wasmlab_ref.profile import NAN_PROFILES
 from wasmlab_ref.taint_rules import may_be_open
 
@@ -68,17 +70,21 @@ class Arbiter:
 class Judgement:
     """How differences are judged in one campaign.
 
-    `merged`: the engines that do not tell malformed from invalid; `choices`: by engine what it was found to choose;
-    without an `arbiter` bits are compared, and nothing else.
+    `merged`: the engines that do not tell malformed from invalid; by engine, `choices`: what it was found to choose,
+    `features`: what it supports.  Without an `arbiter` bits are compared, and nothing else.
     """
 
     merged: frozenset[str] = frozenset()
     arbiter: Arbiter | None = None
     choices: dict[str, Choices] = field(default_factory=dict)
+    features: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def verdict(self, case: Case, answers: Mapping[str, Answer], again: Again) -> Verdict:
         """The verdict that counts.  One that agrees says in its reason what explained a difference."""
         found = judge(case, answers, self.merged)
+        if found.diverges and found.stage == "instantiate" and found.step is not None:
+            answers = self._excused(case, answers, found.step)
+            found = judge(case, answers, self.merged)
         if self.arbiter is None or any(outcome.kind in BROKEN for outcome in found.outcomes.values()):
             return found
         if found.diverges and any(map(may_be_open, opcodes(case))):
@@ -97,6 +103,22 @@ class Judgement:
         answers: dict[str, Answer] = {engine.name: engine.collect() for engine in engines}
         by_name = {engine.name: engine for engine in engines}
         return self.verdict(case, answers, lambda name: by_name[name].run(case, observe="full")), answers
+
+    def _excused(self, case: Case, answers: Mapping[str, Answer], at: int) -> Mapping[str, Answer]:
+        """The answers, where an engine that refuses a module for a feature it does not have says so.
+
+        Cases are made of what all engines have, but a module with bytes changed may use more.
+        """
+        step, changed = case.steps[at], dict(answers)
+        for name, answer in answers.items():
+            features = self.features.get(name)
+            refused = at < len(answer.outcomes) and answer.outcomes[at].kind in ("malformed", "invalid")
+            if refused and features is not None and isinstance(step, Instantiate):
+                lacking = beyond(case.modules[step.module], features)
+                if lacking:
+                    outcome = Outcome("unsupported", detail=lacking)
+                    changed[name] = _Changed((*answer.outcomes[:at], outcome, *answer.outcomes[at + 1 :]), answer.trace)
+        return changed
 
     # Explaining what differs
 
@@ -183,6 +205,25 @@ class Judgement:
         groups = (clean, guilty)
         needs = f"the reference needs at most {FUEL:,} instructions a step, and {STACK} % of its stack"
         return Verdict("diverge", f"{sentence(groups, outcomes)}; {needs}", step, stage, groups, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """An answer in other words."""
+
+    outcomes: Sequence[Outcome]
+    trace: Sequence[str]
+
+
+def beyond(data: bytes, features: frozenset[str]) -> str:
+    """What says that a module uses more than these features; "" where it does not."""
+    if features >= WASM_3 - {"annotations"}:
+        return ""
+    try:
+        found = check(data, sum(1 << at for at, name in enumerate(FEATURES) if name in features))
+    except Unavailable:
+        return "perhaps a feature"  # there is no compiler for the engine in C, which alone can tell
+    return found.message if found.stage == "unsupported" else ""
 
 
 def _tired(answer: Answer) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from wasmlab_ref.features import FEATURES, closure
 
-from .choices import choices_of
+from .choices import Choices, choices_of
 from .errors import Missing, UsageError
 from .judgement import Arbiter, Judgement
 
@@ -82,7 +82,8 @@ def judging(engines: Iterable[Any]) -> Iterator[Judgement]:
     engines = list(engines)
     arbiter = Arbiter(lambda: open_engine(REFERENCE))
     try:
-        yield Judgement(merged_stages(engines), arbiter, {engine.name: choices_of(engine) for engine in engines})
+        choices: dict[str, Choices] = {engine.name: choices_of(engine) for engine in engines}
+        yield Judgement(merged_stages(engines), arbiter, choices, {engine.name: engine.features for engine in engines})
     finally:
         arbiter.close()
 
