@@ -86,6 +86,9 @@ union wl_word {
             uint32_t u;
         };
     };
+    struct {
+        int32_t low, high;
+    };
     uint64_t u64;
     int64_t i64;
     double f64;
@@ -347,6 +350,27 @@ extern const wl_handler wl_vector[WL_OP_FD_SIZE]; /* operands in slots b, c, d, 
 OP(wl_op_v128_load);
 OP(wl_op_v128_store);
 
+
+/* Two instructions in one, the first one's result being the second one's first operand: x, y, z in slots b, c, d; in
+ * constants y and z in the halves of word 2; x may be the accumulator.  The first index is the width (i32, i64). */
+enum { WL_FUSED_FIRST = 9, WL_FUSED_SECOND = 4, WL_X_ACC = 4, WL_Y_CONST = 2, WL_Z_CONST = 1 };
+extern const wl_handler wl_fused[2][WL_FUSED_FIRST][WL_FUSED_SECOND][8][2];
+/* f64 add, sub, mul, then add, sub, mul with z on the right (0) or on the left (1); x in a slot or in fd. */
+extern const wl_handler wl_fused_f64[3][3][2][2][2];
+/* Loads from the sum of two operands: slot and constant, two slots, accumulator and constant (in word 2). */
+enum { WL_SUM_SK, WL_SUM_SS, WL_SUM_AK };
+extern const wl_handler wl_loads_sum[14][3][2];
+/* i32.add to the local in slot a, which is then compared and branched on.  Word 2: the constant or slot to add; the
+ * constant to compare with, else slot b.  Second index: 1 adds a slot, 2 compares with one. */
+extern const wl_handler wl_steps[10][4];
+/* Stores to the sum of slot and constant, or accumulator and constant: by width (1, 2, 4, 8 bytes), value in a slot
+ * or a constant (in word 3); a: value, b: slot, u: offset, word 2: {low}. */
+extern const wl_handler wl_stores_sum[4][2][2];
+/* Loads and then an operation with a slot (f64: on either side).  By kind (i32, i64, f64), operation (integers:
+ * add, and, or, xor; f64: add, sub, mul), side, address (S, A, SK, SS, AK).
+ * a: result, b: slot of the address, u: offset; word 2 {a: operand, b: second slot of the address, u: its constant}. */
+enum { WL_ADDRESS_S, WL_ADDRESS_A, WL_ADDRESS_SK, WL_ADDRESS_SS, WL_ADDRESS_AK, WL_ADDRESSES };
+extern const wl_handler wl_load_then[3][4][2][WL_ADDRESSES][2];
 
 /* Fields and elements by how they are stored: packed ones signed and unsigned, then by size or kind. */
 enum { WL_ST_I8S, WL_ST_I8U, WL_ST_I16S, WL_ST_I16U, WL_ST_32, WL_ST_64, WL_ST_F32, WL_ST_F64, WL_ST_128, WL_ST_COUNT };

@@ -77,7 +77,7 @@ static void mirror(translator *t, uint8_t class, uint32_t slot) {
 }
 
 void wl_forget(translator *t) {
-    for (unsigned c = 0; c < 3; c++) t->acc[c] = (accumulator){{NONE, NONE}, NONE, NONE, NULL};
+    for (unsigned c = 0; c < 3; c++) t->acc[c] = (accumulator){{NONE, NONE}, NONE, NONE, NULL, NONE, 0};
     t->last = NONE;
 }
 
@@ -108,6 +108,7 @@ void wl_result(translator *t, uint8_t class, wl_handler storing) {
     a->mirror[0] = a->mirror[1] = NONE;
     a->producer = producer;
     a->storing = storing;
+    a->op = NONE;
     wl_push(t, class, IN_ACC);
     a->pending = t->height - 1;
 }
@@ -300,6 +301,7 @@ void wl_binary_op(translator *t, uint32_t op) {
         rhs = swap;
         op = other;
     }
+    if (wl_fuse_binary(t, op, &lhs, &rhs)) return;
     condition c = {.op = op, .is_float = is_float};
     bool in_acc = wl_in_acc(t, &lhs) && rhs.where != IN_ACC;
     if (rhs.where == IS_CONST && fits(class, wide, rhs.k)) {
@@ -319,6 +321,7 @@ void wl_binary_op(translator *t, uint32_t op) {
     }
     bool constant = c.form == WL_SK || c.form == WL_AK;
     accumulator before = t->acc[CLASS_I];
+    c.previous = t->last;
     wl_free_acc(t, to);
     before.pending = NONE;
     const wl_handler *h = (is_float ? wl_float_binary[op - WL_OP_F32_EQ] : wl_binary[op]) + 2 * c.form;
@@ -328,6 +331,8 @@ void wl_binary_op(translator *t, uint32_t op) {
     else if (is_float) w[2].u64 = c.k;
     else w[1].u = (uint32_t)c.k;
     wl_result(t, to, h[1]);
+    t->acc[to].op = op;
+    t->acc[to].form = c.form;
     if (is_test(op)) {
         t->comparison.at = t->last;
         t->comparison.condition = c;
@@ -362,6 +367,7 @@ static void load(translator *t, uint32_t op) {
     uint8_t class = wl_class(wl_op_rows[op].result);
     entry address = wl_pop(t);
     if (is_plain(t, &m)) {
+        if (wl_fuse_load(t, row, class, &address, (uint32_t)m.offset)) return;
         bool in_acc = wl_in_acc(t, &address);
         uint32_t slot = in_acc ? 0 : wl_in_slot(t, &address);
         wl_free_acc(t, class);
@@ -370,6 +376,7 @@ static void load(translator *t, uint32_t op) {
         w[1].b = (uint16_t)slot;
         w[1].u = (uint32_t)m.offset;
         wl_result(t, class, h[1]);
+        wl_note_load(t, row, class, in_acc ? WL_ADDRESS_A : WL_ADDRESS_S);
     } else {
         uint32_t slot = wl_in_slot(t, &address);
         wl_free_acc(t, class);
@@ -395,6 +402,7 @@ static void store(translator *t, uint32_t op) {
         w[3].u64 = m.offset;
         return;
     }
+    if (wl_fuse_store(t, op, &address, &value, (uint32_t)m.offset)) return;
     bool is_float = value.class != CLASS_I, value_in = wl_in_acc(t, &value);
     bool address_in = wl_in_acc(t, &address) && (is_float || value.where != IN_ACC);
     uint32_t a = address_in ? 0 : wl_in_slot(t, &address), b = 0;

@@ -42,6 +42,8 @@ typedef struct accumulator {
     uint32_t pending;   /* entry that is nowhere else */
     uint32_t producer;  /* the word of the instruction that made it */
     wl_handler storing; /* its form that stores */
+    uint32_t op;        /* which instruction it is, if two can become one; NONE */
+    uint8_t form;
 } accumulator;
 
 /* A condition, and how to test it: the last instruction if it was a comparison. */
@@ -51,6 +53,7 @@ typedef struct condition {
     uint8_t form;
     uint16_t a, b;
     uint64_t k;
+    uint32_t previous;  /* word of the instruction before it; NONE */
     wl_handler yes, no; /* where op is NONE: {a, k: displacement}, then the word `k` */
 } condition;
 
@@ -114,9 +117,16 @@ uint32_t wl_in_slot(translator *, entry *);           /* the slot of a popped op
 bool wl_in_acc(const translator *, const entry *);
 void wl_move(translator *, entry *, uint32_t slot);
 void wl_local_set(translator *, uint32_t local, bool tee);
+bool wl_fuse_binary(translator *, uint32_t op, const entry *lhs, const entry *rhs);
+bool wl_fuse_load(translator *, uint32_t row, uint8_t class, const entry *address, uint32_t offset);
+bool wl_fuse_store(translator *, uint32_t op, const entry *address, const entry *value, uint32_t offset);
+void wl_note_load(translator *, uint32_t row, uint8_t class, unsigned address);
+bool wl_fuse_step(translator *, const condition *, bool sense, uint32_t *at);
 void wl_unary_op(translator *, uint32_t op);
 void wl_binary_op(translator *, uint32_t op);
 void wl_array_grow(translator *, void *array, uint32_t *capacity, uint32_t needed, size_t size);
+
+/* translate_fused.c, above: whether the last instruction became part of a pair */
 
 /* translate_control.c */
 void wl_translate_control(translator *, uint32_t op); /* those with labels, calls and exceptions */

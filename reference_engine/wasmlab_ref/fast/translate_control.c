@@ -153,7 +153,7 @@ static condition take_condition(translator *t) {
         return t->comparison.condition;
     }
     entry e = wl_pop(t);
-    condition c = {.op = WL_OP_I32_NE, .form = WL_AK};
+    condition c = {.op = WL_OP_I32_NE, .form = WL_AK, .previous = NONE};
     if (!wl_in_acc(t, &e)) {
         c.form = WL_SK;
         c.a = (uint16_t)wl_in_slot(t, &e);
@@ -163,8 +163,10 @@ static condition take_condition(translator *t) {
 
 /* Branch where the condition is `sense`; returns the instruction's word, its displacement is in the next one. */
 static uint32_t emit_condition(translator *t, const condition *c, bool sense) {
+    uint32_t at;
+    if (wl_fuse_step(t, c, sense, &at)) return at;
     keep_distance(t);
-    uint32_t at = t->n;
+    at = t->n;
     wl_word *w;
     if (c->op == NONE) {
         w = wl_emit(t, sense ? c->yes : c->no, 3);
@@ -464,7 +466,7 @@ static void push_again(translator *t, const entry *e) {
 static void br_on_null(translator *t) {
     uint32_t index = wl_read_u32(&t->p);
     entry e = wl_pop(t);
-    condition c = {.op = WL_OP_I64_EQ, .form = WL_SK};
+    condition c = {.op = WL_OP_I64_EQ, .form = WL_SK, .previous = NONE};
     c.a = (uint16_t)wl_in_slot(t, &e);
     conditional_branch(t, &c, index);
     push_again(t, &e);
@@ -544,7 +546,7 @@ void wl_translate_control(translator *t, uint32_t op) {
     }
     case WL_OP_BR_ON_NULL: br_on_null(t); break;
     case WL_OP_BR_ON_NON_NULL:
-        c = (condition){.op = WL_OP_I64_NE, .form = WL_SK};
+        c = (condition){.op = WL_OP_I64_NE, .form = WL_SK, .previous = NONE};
         branch_with_reference(t, &c, wl_read_u32(&t->p), false);
         break;
     default: br_on_cast(t, op == WL_OP_BR_ON_CAST_FAIL); break;
