@@ -138,6 +138,9 @@ def loop(b: Body, carried: tuple[ValType, ...], fuel: int) -> None:
         b.emit("i32.eqz")
         b.emit("br_if", 1)
     _decrement(b, counter)
+    if b.below(4):
+        b.get(counter)
+        b.fold("i32")
     label.open = at_head
     b.store(carried)
     run(b, 3)

@@ -209,7 +209,7 @@ def _bodies(m: Builder, own: Sequence[Function]) -> None:
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
         if f.hot:
-            f.budget = max(m.config.executed * 3 // 4, calls.INDIRECT)
+            f.budget = max(m.config.executed // 2, calls.INDIRECT)
         size = share * (40 + s.below(121)) // 100
         body = Body(m, f, max(size, 3), careful=f.index == m.start)
         _prologue(body)
@@ -224,6 +224,8 @@ def _prologue(b: Body) -> None:
     f, s = b.function, b.source
     if f.depth:
         f.budget //= 16
+        b.get(0)
+        b.fold("i32")
         b.get(0)
         b.const("i32", f.depth)
         b.emit("i32.and")

@@ -313,7 +313,7 @@ class Body:
     def rarely(self) -> None:
         """An i32 that is true seldom."""
         self.leaf("i32")
-        if self.below(4):
+        if self.below(8):
             self.mix("i32")
         self.const("i32", 0x1F if self.below(2) else 0x3)
         self.emit("i32.and")
