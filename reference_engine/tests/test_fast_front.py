@@ -164,6 +164,7 @@ def test_declared_function_references_are_those_outside_bodies() -> None:
     [
         ("simd", b"\1\5\1\x60\1\x7b\0"),
         ("gc", b"\1\3\1\x5f\0"),
+        ("gc", b"\6\x0b\2\x7f\0\x41\1\x0b\x7f\0\x23\0\x0b"),
         ("memory64", b"\5\3\1\4\0"),
         ("exceptions", b"\1\4\1\x60\0\0\x0d\3\1\0\0"),
         ("sign-extension", b"\1\4\1\x60\0\0\3\2\1\0\x0a\x08\1\6\0\x41\0\xc0\x1a\x0b"),

@@ -23,6 +23,7 @@ static bool get_global(wl_validator *v, bool set) {
         return wl_pop(v, g->type);
     }
     if (v->constant && g->mutable_) return wl_wrong(v, "constant expression required");
+    if (v->constant && index >= v->m->n_imported_globals) wl_need_feature(v->l, v->at, WL_FEATURE_GC);
     wl_push(v, g->type);
     return true;
 }
