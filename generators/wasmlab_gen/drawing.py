@@ -83,7 +83,7 @@ def _declare(m: Builder) -> list[Function]:
         if drawn and not depth and s.below(5) == 4:
             type_ = s.pick(drawn)
         own.append(m.add_function(type_, escapes=s.chance(55), depth=depth))
-    own[0].hot = not own[0].depth and s.below(24) == 23
+    own[0].hot = not own[0].depth and not own[0].escapes and s.below(12) == 11
     if m.host_reenter:
         m.reentered = m.add_function(m.types.function(("i32",), ()), escapes=False, depth=DEPTH)
         own.append(m.reentered)
