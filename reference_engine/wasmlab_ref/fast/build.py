@@ -39,6 +39,7 @@ FLAGS = (
     "-fomit-frame-pointer",
     "-fno-math-errno",  # a square root is an instruction
     "-foptimize-sibling-calls",  # handlers end in tail calls
+    "-falign-functions=32",  # 3 % in the mean, 10 % where handlers are small
     "-fno-semantic-interposition",
 )
 

@@ -107,14 +107,21 @@ const wl_handler wl_fused_f64[3][3][2][2][2] = {F64_ROWS(f64_add), F64_ROWS(f64_
 
 /* ---- Loads -------------------------------------------------------------------------------------------------------------- */
 
+/* As in exec_memory.c, a miss computes again what it wants. */
+#define MISS(name, SUM, SIZE) \
+    COLD static OP(name##_miss) { \
+        x->miss = (uint64_t)(uint32_t)(SUM) + ip[1].u + (SIZE); \
+        TAIL(wl_op_memory_miss); \
+    }
+#define AT(name, SUM, SIZE) \
+    uint64_t at = (uint64_t)(uint32_t)(SUM) + ip[1].u; \
+    if (UNLIKELY(at + (SIZE) > mem_len)) TAIL(name##_miss);
+
 /* a: result, b: slot, u: offset; word 2: {low: constant} or the second slot. */
 #define LOAD_FORM(name, SUM, M, T, ACC, PUT) \
+    MISS(name, SUM, sizeof(M)) \
     static OP(name) { \
-        uint64_t at = (uint64_t)(uint32_t)(SUM) + ip[1].u; \
-        if (UNLIKELY(at + sizeof(M) > mem_len)) { \
-            x->miss = at + sizeof(M); \
-            TAIL(wl_op_memory_miss); \
-        } \
+        AT(name, SUM, sizeof(M)) \
         M v; \
         memcpy(&v, mem + at, sizeof v); \
         ACC = (T)v; \
@@ -182,17 +189,12 @@ const wl_handler wl_steps[10][4] = {STEP_ROW(eq),   STEP_ROW(ne),   STEP_ROW(lt_
 
 /* ---- Stores ----------------------------------------------------------------------------------------------------------- */
 
-#define AT(SUM, SIZE) \
-    uint64_t at = (uint64_t)(uint32_t)(SUM) + ip[1].u; \
-    if (UNLIKELY(at + (SIZE) > mem_len)) { \
-        x->miss = at + (SIZE); \
-        TAIL(wl_op_memory_miss); \
-    }
 #define SUM_SK (U32(ip[1].b) + (uint32_t)ip[2].low)
 #define SUM_AK ((uint32_t)acc + (uint32_t)ip[2].low)
 #define STORE(name, M, SUM, VALUE, WORDS) \
+    MISS(name, SUM, sizeof(M)) \
     static OP(name) { \
-        AT(SUM, sizeof(M)) \
+        AT(name, SUM, sizeof(M)) \
         M v = (M)(VALUE); \
         memcpy(mem + at, &v, sizeof v); \
         NEXT(WORDS); \
@@ -219,8 +221,9 @@ const wl_handler wl_stores_sum[4][2][2] = {STORE_ROW(8), STORE_ROW(16), STORE_RO
 #define THEN_SUM_AK ((uint32_t)acc + ip[2].u)
 
 #define THEN_FORM(name, T, GET, SUM, OPERATION, PUT) \
+    MISS(name, SUM, sizeof(T)) \
     static OP(name) { \
-        AT(SUM, sizeof(T)) \
+        AT(name, SUM, sizeof(T)) \
         T v; \
         memcpy(&v, mem + at, sizeof v); \
         acc = (T)OPERATION(v, GET(ip[2].a)); \
@@ -252,8 +255,9 @@ THEN(then64_xor, uint64_t, U64, XOR)
         PUT; \
         NEXT(3); \
     } \
+    MISS(name, SUM, sizeof(double)) \
     static OP(name) { \
-        AT(SUM, sizeof(double)) \
+        AT(name, SUM, sizeof(double)) \
         double v, z = F64(ip[2].a); \
         memcpy(&v, mem + at, sizeof v); \
         v = SIDE(SECOND, v, z); \

@@ -12,16 +12,20 @@ COLD OP(wl_op_memory_miss) {
     DISPATCH;
 }
 
-#define CHECK(ADDRESS, SIZE) \
+/* What a miss wants is computed again there: to keep it here would cost every access a register. */
+#define CHECK(name, ADDRESS, SIZE) \
     uint64_t at = (uint64_t)(uint32_t)(ADDRESS) + ip[1].u; \
-    if (UNLIKELY(at + (SIZE) > mem_len)) { \
-        x->miss = at + (SIZE); \
+    if (UNLIKELY(at + (SIZE) > mem_len)) TAIL(name##_miss)
+#define CHECK_MISS(name, ADDRESS, SIZE) \
+    COLD static OP(name##_miss) { \
+        x->miss = (uint64_t)(uint32_t)(ADDRESS) + ip[1].u + (SIZE); \
         TAIL(wl_op_memory_miss); \
     }
 
 #define LOAD_FORM(name, ADDRESS, M, T, ACC, PUT) \
+    CHECK_MISS(name, ADDRESS, sizeof(M)) \
     static OP(name) { \
-        CHECK(ADDRESS, sizeof(M)); \
+        CHECK(name, ADDRESS, sizeof(M)); \
         M v; \
         memcpy(&v, mem + at, sizeof v); \
         ACC = (T)v; \
@@ -87,8 +91,9 @@ const wl_handler wl_loads[64][4] = {LOADS(LOAD_ROW)};
 const wl_handler wl_loads_any[64] = {LOADS(LOAD_ANY_ROW)};
 
 #define STORE_FORM(name, ADDRESS, M, VALUE, WORDS) \
+    CHECK_MISS(name, ADDRESS, sizeof(M)) \
     static OP(name) { \
-        CHECK(ADDRESS, sizeof(M)); \
+        CHECK(name, ADDRESS, sizeof(M)); \
         M v = (M)(VALUE); \
         memcpy(mem + at, &v, sizeof v); \
         NEXT(WORDS); \

@@ -435,12 +435,13 @@ LANE(32, 4)
 LANE(64, 8)
 
 /* Memory 0, addressed by i32. */
+COLD static OP(miss_16) {
+    x->miss = (uint64_t)U32(ip[1].b) + ip[1].u + 16;
+    TAIL(wl_op_memory_miss);
+}
 #define CHECK \
     uint64_t at = (uint64_t)U32(ip[1].b) + ip[1].u; \
-    if (UNLIKELY(at + 16 > mem_len)) { \
-        x->miss = at + 16; \
-        TAIL(wl_op_memory_miss); \
-    }
+    if (UNLIKELY(at + 16 > mem_len)) TAIL(miss_16)
 OP(wl_op_v128_load) {
     CHECK;
     V(u64x2, a) = *(const u8x16_unaligned *)(mem + at);
