@@ -100,15 +100,21 @@ def test_memory_and_table_limits() -> None:
     text = """(module (memory 1) (table 1 funcref)
         (func (export "m") (param i32) (result i32) (memory.grow (local.get 0)))
         (func (export "t") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))"""
-    found = values(text, ("m", "i32:10"), ("m", "i32:3"), ("m", "i32:1"), ("t", "i32:64"), ("t", "i32:63"), ("t", "i32:1"),
-                   memory_pages=4, table_elements=100)  # fmt: skip
+    calls = [("m", "i32:10"), ("m", "i32:3"), ("m", "i32:1"), ("t", "i32:64"), ("t", "i32:63"), ("t", "i32:1")]
+    found = values(text, *calls, memory_pages=4, table_elements=100)
     assert [v[0] for v in found] == ["i32:ffffffff", "i32:1", "i32:ffffffff", "i32:ffffffff", "i32:1", "i32:ffffffff"]
 
 
 def test_untouched_memory_takes_no_room() -> None:
-    text = '(module (memory (export "mem") 16384) (func (export "f") (i32.store8 (i32.const 1073741823) (i32.const 7))))'
+    text = (
+        '(module (memory (export "mem") 16384) (func (export "f") (i32.store8 (i32.const 1073741823) (i32.const 7))))'
+    )
     with Store() as store:
-        program: list[Step] = [Load("m", binary(text)), Invoke("m", "f"), ReadBytes("m", "mem", "bytes", (1 << 30) - 2, 2)]
+        program: list[Step] = [
+            Load("m", binary(text)),
+            Invoke("m", "f"),
+            ReadBytes("m", "mem", "bytes", (1 << 30) - 2, 2),
+        ]
         assert store.run(program)[2].values == ("bytes:0007",)
 
 
@@ -210,7 +216,12 @@ def test_a_trap_leaves_writes_and_a_usable_store() -> None:
     text = """(module (memory (export "m") 1) (global $g (export "g") (mut i32) (i32.const 0))
       (func (export "f") (i32.store (i32.const 8) (i32.const 5)) (global.set $g (i32.const 6)) unreachable))"""
     with Store() as store:
-        steps: list[Step] = [Load("m", binary(text)), Invoke("m", "f"), Get("m", "g"), ReadBytes("m", "m", "bytes", 8, 4)]
+        steps: list[Step] = [
+            Load("m", binary(text)),
+            Invoke("m", "f"),
+            Get("m", "g"),
+            ReadBytes("m", "m", "bytes", 8, 4),
+        ]
         outcomes = store.run(steps)
     assert outcomes[1] == Outcome("trapped", detail="unreachable")
     assert [o.values for o in outcomes[2:]] == [("i32:6",), ("bytes:05000000",)]
@@ -259,7 +270,10 @@ def test_write_and_digest() -> None:
     with Store() as store:
         outcomes = store.run([
             Load("m", binary('(module (memory (export "m") 1))')),
-            ReadBytes("m", "m"), Write("m", "m", 65530, b"abcdef"), ReadBytes("m", "m"), Write("m", "m", 65531, b"abcdef"),
+            ReadBytes("m", "m"),
+            Write("m", "m", 65530, b"abcdef"),
+            ReadBytes("m", "m"),
+            Write("m", "m", 65531, b"abcdef"),
         ])  # fmt: skip
     assert outcomes[1].values == ("i64:10000", "digest:e3b0c44298fc1c14")
     assert outcomes[3].values[1] != outcomes[1].values[1]
@@ -315,11 +329,13 @@ def test_the_portable_loop() -> None:
 
 
 def test_no_handler_of_the_fast_paths_has_a_frame() -> None:
-    """gcc promises no tail calls: what it made is looked at.  A frame would let the stack grow with every instruction."""
+    """gcc promises no tail calls: what it made is looked at.  A frame would grow the stack with every instruction."""
     objdump = shutil.which("objdump")
     if not objdump or build.platform.machine() != "x86_64":
         pytest.skip("needs objdump and x86-64")
-    text = subprocess.run([objdump, "-d", "--no-show-raw-insn", str(build.library())], capture_output=True, text=True).stdout
+    text = subprocess.run(
+        [objdump, "-d", "--no-show-raw-insn", str(build.library())], capture_output=True, text=True
+    ).stdout
     assert text
     name, calls = "", []
     for line in text.splitlines():

@@ -15,7 +15,7 @@ from typing import Any
 
 from wasmlab_ref.case import Invoke, Register
 from wasmlab_ref.fast import Unavailable
-from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Store, Validate, Write
+from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Store, Write
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.outcome import Rejected
 from wasmlab_ref.profile import Profile

@@ -233,9 +233,7 @@ class Store:
         encoded = [encode_step(step) for step in steps]
         program = b"".join(encoded)
         found, size = ctypes.c_void_p(), ctypes.c_size_t()
-        if not self._library.wl_program(
-            self._store, program, len(program), ctypes.byref(found), ctypes.byref(size)
-        ):
+        if not self._library.wl_program(self._store, program, len(program), ctypes.byref(found), ctypes.byref(size)):
             raise MemoryError
         answer = _Answer(ctypes.string_at(found, size.value))
         outcomes = [answer.outcome() for _ in encoded]

@@ -216,7 +216,13 @@ void wl_local_set(translator *t, uint32_t local, bool tee) {
     entry e = wl_pop(t);
     if (e.where != IN_LOCAL || e.slot != slot) {
         preserve(t, slot);
-        wl_move(t, &e, slot);
+        if (e.class == CLASS_V && e.where == IN_SLOT && t->last != NONE && t->vector == t->last &&
+            t->code[t->last + 1].a == e.home) {
+            t->code[t->last + 1].a = (uint16_t)slot; /* a vector straight to the local */
+            wl_written(t, slot);
+        } else {
+            wl_move(t, &e, slot);
+        }
         if (e.class == CLASS_V) wl_written(t, slot + 1);
     }
     if (tee) {
@@ -553,7 +559,7 @@ static void locals(translator *t, const wl_body *body) {
 
 static void function(translator *t, const wl_body *body) {
     t->n = t->height = t->settled = t->depth = t->n_fixups = t->n_tries = t->n_catches = 0;
-    t->comparison.at = t->loop_start = NONE;
+    t->comparison.at = t->loop_start = t->vector = NONE;
     wl_forget(t);
     wl_array_grow(t, &t->frames, &t->frames_capacity, body->max_depth + 1, sizeof(control));
     locals(t, body);

@@ -68,6 +68,7 @@ typedef struct translator {
 
     wl_word *code;
     uint32_t loop_start; /* of the last one entered */
+    uint32_t vector;     /* word of the last instruction whose result is a vector in slot `a` */
     uint32_t n, capacity, last; /* last: word of the last instruction, NONE after a label */
 
     entry *stack;

@@ -258,6 +258,7 @@ static void vector(translator *t, uint32_t op) {
         }
     }
     if (class >= 0) wl_slot_result(t, (uint8_t)class, class != CLASS_V);
+    if (class == CLASS_V) t->vector = t->last;
 }
 
 void wl_translate_special(translator *t, uint32_t op) {
