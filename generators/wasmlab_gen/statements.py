@@ -192,12 +192,29 @@ def storage(b: Body, index: int) -> ValType:
     return comp.element.storage
 
 
+def target(b: Body, index: int, fuel: int) -> int | None:
+    """Emit an array to write to; the local that keeps it for `watch`, if it is to be looked at."""
+    deref(b, index, fuel)
+    if b.below(2):
+        return None
+    kept = b.scratch(RefType(True, index))
+    b.tee(kept)
+    return kept
+
+
+def watch(b: Body, index: int, kept: int | None) -> None:
+    """Look at an array that was written to."""
+    if kept is not None:
+        b.look(kept, RefType(True, index))
+
+
 @statement("array.set", "gc", mutable_arrays, weight=2)
 def array_set(b: Body, index: int, t: None, fuel: int, nan: str) -> None:
-    deref(b, index, fuel // 3)
+    kept = target(b, index, fuel // 3)
     element(b, fuel // 3)
     b.expr(unpacked(storage(b, index)), fuel // 3)
     b.emit("array.set", index)
+    watch(b, index, kept)
 
 
 def part(b: Body, length: int) -> None:
@@ -208,11 +225,12 @@ def part(b: Body, length: int) -> None:
 @statement("array.fill", "gc", mutable_arrays)
 def array_fill(b: Body, index: int, t: None, fuel: int, nan: str) -> None:
     length = b.below(5)
-    deref(b, index, fuel // 2)
+    kept = target(b, index, fuel // 2)
     part(b, length)
     b.expr(unpacked(storage(b, index)), fuel // 2)
     b.const("i32", length)
     b.emit("array.fill", index)
+    watch(b, index, kept)
 
 
 def _array_copies(m: Builder, t: Any) -> Sequence[tuple[int, int]]:
@@ -228,14 +246,15 @@ def _array_copies(m: Builder, t: Any) -> Sequence[tuple[int, int]]:
 
 @statement("array.copy", "gc", _array_copies)
 def array_copy(b: Body, pair: tuple[int, int], t: None, fuel: int, nan: str) -> None:
-    target, source = pair
+    to, source = pair
     length = b.below(5)
-    deref(b, target, fuel // 2)
+    kept = target(b, to, fuel // 2)
     part(b, length)
     deref(b, source, fuel // 2)
     part(b, length)
     b.const("i32", length)
-    b.emit("array.copy", target, source)
+    b.emit("array.copy", to, source)
+    watch(b, to, kept)
 
 
 def _array_inits(m: Builder, t: Any) -> Sequence[tuple[int, Segment]]:
@@ -253,8 +272,9 @@ def array_init(b: Body, option: tuple[int, Segment], t: None, fuel: int, nan: st
     index, segment = option
     kind = "elem" if isinstance(storage(b, index), RefType) else "data"
     length = b.below(5) if kind == "data" else b.below(min(4, segment.length) + 1)
-    deref(b, index, fuel)
+    kept = target(b, index, fuel)
     part(b, length)
     b.const("i32", 0 if not b.risky() else segment.length)
     b.const("i32", length)
     b.emit(f"array.init_{kind}", index, segment.index)
+    watch(b, index, kept)
