@@ -18,7 +18,8 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 import yaml
-from platformdirs import user_cache_path
+
+from wasmlab_adapters import install
 
 from .errors import Missing, UsageError
 
@@ -52,7 +53,7 @@ def known_suites() -> dict[str, Suite]:
 
 def cache_folder() -> Path:
     """Where fetched suites lie."""
-    return Path(os.environ.get("WASMLAB_CACHE") or user_cache_path("wasmlab")) / "suites"
+    return install.cache_folder() / "suites"
 
 
 def scripts(folder: Path, pattern: str = "**/*.wast") -> list[Path]:

@@ -122,13 +122,7 @@ def _section(item: Callable[[Any], bytes], items: tuple[Any, ...]) -> bytes:
 
 def heap_type(heap: HeapType) -> bytes:
     """A heap type of a module: abstract, or a type index."""
-    if isinstance(heap, int):
-        return signed(heap)
-    return bytes((_CODE_OF_HEAP[heap],)) if isinstance(heap, str) else _closed(heap)
-
-
-def _closed(heap: HeapType) -> bytes:
-    raise TypeError(f"{heap!r} has no binary form: only modules with type indices can be encoded")
+    return bytes((_CODE_OF_HEAP[heap],)) if isinstance(heap, str) else signed(_index(heap))
 
 
 def val_type(t: ValType) -> bytes:
