@@ -203,12 +203,11 @@ class _Runner:
 
     def _refuse(self, source: s.ModuleSource, quote: bool = True, custom: bool = False) -> Outcome:
         """Give the engine a module that it should refuse, in the format the assertion is about."""
-        if isinstance(source, s.BinaryModule) and not custom:
-            return self.session.instantiate("refused", source.data)
-        if custom or (quote and isinstance(source, s.QuoteModule)):
-            if not self.engine.text:
-                raise _Skip(NOT_APPLICABLE, "the engine has no text parser")
-            return self.session.parse(source.text) if isinstance(source, s.QuoteModule) else self._by_binary(source)
+        in_text = custom or (quote and isinstance(source, s.QuoteModule))
+        if in_text and not self.engine.text:
+            raise _Skip(NOT_APPLICABLE, "the engine has no text parser")
+        if in_text and isinstance(source, s.QuoteModule):
+            return self.session.parse(source.text)
         return self._by_binary(source)
 
     def _by_binary(self, source: s.ModuleSource) -> Outcome:
