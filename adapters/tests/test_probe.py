@@ -20,8 +20,9 @@ def failed(target: Target) -> set[str]:
 
 
 @pytest.mark.parametrize("flags", [(), ("--bridge",)])
-def test_the_reference_passes(flags):
-    target = resolve("ref/py")
+@pytest.mark.parametrize("name", ["ref", "ref/py"])
+def test_the_reference_passes(name, flags):
+    target = resolve(name)
     assert failed(dataclasses.replace(target, argv=(*target.argv, *flags))) == set()
 
 

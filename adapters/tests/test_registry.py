@@ -145,13 +145,21 @@ def test_a_program_runs() -> None:
 def test_ref_is_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_module_present", lambda _: True)
     target = resolve("ref")
-    assert (target.name, target.resolved) == ("ref", "ref/py")
+    assert (target.name, target.resolved) == ("ref", "ref/fast")
     roots = target.env["PYTHONPATH"].split(os.pathsep)
     for package in ("wasmlab_ref", "wasmlab_adapters", "wasmlab_matrices"):
         assert any((Path(root) / package).is_dir() for root in roots)
     monkeypatch.setattr(registry, "_module_present", lambda _: False)
     with pytest.raises(EngineUnavailable, match="no variant of ref"):
         resolve("ref")
+
+
+def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("WASMLAB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(EngineUnavailable, match="^ref: CC names 'no-such-compiler'") as caught:
+        resolve("ref").worker().start()
+    assert "ref/py" in caught.value.hint
 
 
 def test_nothing_is_fetched_for_a_wrong_flag(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,6 +221,7 @@ def test_lost_sessions(make: Make) -> None:
         ('{"protocol": 1, "engine": "x", "version": 2, "values": "native", "features": []}', "must be texts"),
         ('{"protocol": 1, "engine": "x", "version": "2", "values": "both", "features": []}', "`values`"),
         ('{"protocol": 1, "engine": "x", "version": "2", "values": "native", "features": [1]}', "list of names"),
+        ('{"unavailable": "no library", "hint": "install it"}', r"^fake: no library$"),
     ],
 )
 def test_no_hello(make: Make, hello: str, message: str) -> None:

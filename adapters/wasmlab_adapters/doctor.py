@@ -121,6 +121,10 @@ def _hypothesis() -> Result:
 
 
 def _reference() -> Result:
+    return True, self_test("ref"), ""
+
+
+def _reference_python() -> Result:
     return True, self_test("ref/py"), ""
 
 
@@ -149,7 +153,8 @@ CHECKS: dict[str, Callable[[], Result]] = {
     "disk": _disk,
     "pip": _pip,
     "hypothesis": _hypothesis,
-    "ref/py": _reference,
+    "ref": _reference,
+    "ref/py": _reference_python,
     "wasmtime": _wasmtime,
     "suites": _suites,
 }

@@ -432,6 +432,10 @@ class Worker:
                 self._fail("unparsed", "protocol", f"{wrong}: {printable(line[:200])}")
 
     def _on_hello(self, message: Answer) -> None:
+        if isinstance(why := message.get("unavailable"), str):
+            self._release()
+            self._broken = EngineUnavailable(f"{self.name}: {printable(why)}", printable(str(message.get("hint", ""))))
+            return
         wrong = check_hello(message)
         if wrong:
             self._failed_starts = RESTARTS  # it will not say anything better the next time

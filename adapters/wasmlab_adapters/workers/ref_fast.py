@@ -1,4 +1,4 @@
-"""The worker of ref/fast: the C engine, with native values and texts; a request is one call into C.
+"""The worker of ref: the C engine, with native values and texts; a request is one call into C.
 
     python -m wasmlab_adapters.workers.ref_fast [--bridge] [setting=value …]
 
@@ -62,7 +62,7 @@ class FastWorker(Worker):
 
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
-        native = {"text": True, "spectest": True, "tells_malformed": True, "profiles": True}
+        native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True, "profiles": True}
         self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 
     def outcomes(self, store: Store, steps: list[dict[str, Any]]) -> list[Outcome]:
@@ -87,6 +87,8 @@ class FastWorker(Worker):
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
         name = request.get("session")
+        if request.get("observe") == "rules" and name is None:
+            return super().run(request, steps, profile)
         store: Any = self.sessions.pop(name, None) if name is not None else None
         if store is None:
             store = Store(profile, self.limits)
@@ -109,11 +111,12 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     options = parser.parse_args()
     profile, limits = configured(options.settings)
+    worker = FastWorker(answers, profile, limits, options.bridge)
     try:
         Store(profile, limits).close()
     except Unavailable as error:
-        sys.exit(f"ref/fast: {error}")
-    worker = FastWorker(answers, profile, limits, options.bridge)
+        worker.say({"unavailable": error.reason, "hint": error.remedy})
+        sys.exit(3)
     worker.hello()
     for line in sys.stdin.buffer:
         worker.answer(line)

@@ -24,7 +24,7 @@ SHOWN = 40
 
 
 @click.command("conform")
-@click.option("--engines", required=True, help="Engines, separated by commas: ref/py,wasmtime.")
+@click.option("--engines", required=True, help="Engines, separated by commas: ref,wasmtime.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
 @click.option("--suite", default="core", show_default=True, help="A suite's name, a folder or a file.")
 @click.option("--filter", "pattern", help="Only files that match this pattern, such as 'simd_*'.")
@@ -36,7 +36,7 @@ def conform(engines: str, more: tuple[str, ...], suite: str, pattern: str | None
     Exit status 1 where an assertion of the standard fails; proposals are reported apart.
 
     \b
-    Example: wasmlab conform --engines ref/py,wasmtime --suite core -j 2
+    Example: wasmlab conform --engines ref,wasmtime --suite core -j 2
     """
     names = names_of(engines, more)
     with opened(names):

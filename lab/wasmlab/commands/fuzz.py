@@ -68,7 +68,7 @@ def fuzz(
     Divergences are confirmed in fresh processes, reduced to a few instructions and told apart by signature. Ctrl-C
     keeps everything; the same command with the same --out and --seed goes on.
 
-    Without --nan and --relaxed half of the cases are raw where an engine takes profiles (ref/py does): what differs
+    Without --nan and --relaxed half of the cases are raw where an engine takes profiles (ref does): what differs
     then is explained by it, or found open.
 
     \b

@@ -193,6 +193,7 @@ class Store:
     """A store with its instances by name; `trace` is what lab.log was called with in the last `run`."""
 
     def __init__(self, profile: Profile | None = None, limits: Limits | None = None, stress: bool = False) -> None:
+        self._store: int | None = None
         library = _library()
         self.limits = limits or Limits()
         limits_ = library.wl_default_limits()
@@ -202,7 +203,7 @@ class Store:
                 setattr(limits_, name, getattr(self.limits, name))
         limits_.fuel = UNLIMITED if self.limits.fuel is None else self.limits.fuel
         self._library = library
-        self._store: int | None = library.wl_store_new(
+        self._store = library.wl_store_new(
             engine_handle(), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
         )
         if not self._store:
