@@ -28,10 +28,10 @@ def engine() -> Iterator[Engine]:
         yield started
 
 
-def tally(text: str, engine: Engine, folder: Path, group: str = "") -> conform.Tally:
+def tally(text: str, engine: Engine, folder: Path, name: str = "case.wast") -> conform.Tally:
     path = folder / "case.wast"
     path.write_text(text)
-    return conform.run_script(conform.Script(path, "case.wast", group), engine)
+    return conform.run_script(conform.Script(path, name), engine)
 
 
 GOOD = r"""
@@ -125,7 +125,7 @@ def test_a_script_that_is_none(engine: Engine, tmp_path: Path) -> None:
     found = tally("(module (func)\n(assert_return", engine, tmp_path)
     assert (found.total, found.failed) == (1, 1)
     assert "lab fault" in found.failures[0].got
-    assert tally("(modul", engine, tmp_path, "proposals/x").unsupported == 1
+    assert tally("(modul", engine, tmp_path, "proposals/x/y.wast").unsupported == 1
 
 
 def test_what_is_collected(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_what_is_collected(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     found = conform.collect(tmp_path)
     assert [s.name for s in found] == ["a.wast", "b.wast", "custom/c.wast", "proposals/threads/e.wast"]
-    assert [s.apart for s in found] == [False, False, False, True]
+    assert [conform.apart(s.name) for s in found] == [False, False, False, True]
     assert [s.name for s in conform.collect(tmp_path, "?.wast")] == ["a.wast", "b.wast"]
     assert [s.name for s in conform.collect(tmp_path / "a.wast")] == ["a.wast"]
     (tmp_path / "a.wast").write_bytes(b"\x00garbage\xff")

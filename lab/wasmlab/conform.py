@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.session import Session
@@ -59,16 +58,15 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A file of a suite; `group` is its folder within the suite ("" for the top level)."""
+    """A file of a suite; `name` is its path within the suite."""
 
     path: Path
     name: str
-    group: str
 
-    @property
-    def apart(self) -> bool:
-        """Reported, but not part of an engine's totals: proposals that are not in the standard yet."""
-        return self.group.startswith("proposals")
+
+def apart(file: str) -> bool:
+    """Is a file reported, but not part of an engine's totals: of a proposal that is not in the standard yet?"""
+    return file.startswith("proposals/")
 
 
 def collect(suite: Path, pattern: str | None = None) -> list[Script]:
@@ -78,13 +76,12 @@ def collect(suite: Path, pattern: str | None = None) -> list[Script]:
             s.parse_script(suite.read_bytes())
         except Malformed as error:
             raise UsageError(f"{suite}:{error}", hint="a script (.wast) is expected") from None
-        return [Script(suite, suite.name, "")]
+        return [Script(suite, suite.name)]
     found = []
     for path in sorted(suite.rglob("*.wast")):
         inside = path.relative_to(suite)
         if inside.parts[0] != "legacy" and (pattern is None or fnmatch(inside.as_posix(), pattern)):
-            group = inside.parent.as_posix()
-            found.append(Script(path, inside.as_posix(), "" if group == "." else group))
+            found.append(Script(path, inside.as_posix()))
     if not found:
         raise UsageError(f"no scripts in {suite}" + (f" match {pattern!r}" if pattern else " (*.wast)"))
     return found
@@ -223,14 +220,14 @@ def run_script(script: Script, engine: Engine) -> Tally:
     try:
         commands = s.parse_script(script.path.read_bytes())
     except Malformed as error:
-        status = UNSUPPORTED if script.apart else FAILED
+        status = UNSUPPORTED if apart(script.name) else FAILED
         _count(tally, status, Failure(script.name, error.line or 0, "script", "a script", f"lab fault: {error}"))
         return tally
     with engine.session() as session:
         runner = _Runner(session, engine)
         for command in commands:
             status, expected, got = runner.check(command)
-            if script.apart and got.startswith(("lab fault", "no instance")):
+            if apart(script.name) and got.startswith(("lab fault", "no instance")):
                 status = UNSUPPORTED  # wasmlab does not know the proposal
             kind = _command_name(command)
             tally.assertions += kind.startswith("assert")
@@ -273,16 +270,3 @@ def run(scripts: Iterable[Script], names: Sequence[str], jobs: int) -> Iterator[
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def to_json(suite: str, results: dict[str, dict[str, Tally]]) -> dict[str, Any]:
-    """The result object: totals of an engine without what is reported apart; all groups under "groups"."""
-    engines = {}
-    for name, groups in results.items():
-        total = Tally()
-        for group, tally in groups.items():
-            if not group.startswith("proposals"):
-                total.add(tally)
-        by_group = {g or "core": {k: v for k, v in asdict(t).items() if k != "failures"} for g, t in groups.items()}
-        engines[name] = {**asdict(total), "groups": by_group}
-    return {"suite": suite, "engines": engines}

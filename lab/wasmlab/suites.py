@@ -13,7 +13,8 @@ import tarfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
@@ -38,6 +39,15 @@ class Suite:
     files: str
     count: int
     digest: str
+    proposals: dict[str, list[str]] = field(default_factory=dict)
+    """What a file at the top level is about: globs by name."""
+
+    def about_file(self, name: str) -> str:
+        """The proposal (or folder, or version of the standard) that a file of the suite belongs to."""
+        folder, _, rest = name.rpartition("/")
+        if folder:
+            return folder.removeprefix("proposals/")
+        return next((title for title, globs in self.proposals.items() if any(fnmatch(rest, g) for g in globs)), "1.0")
 
     @property
     def url(self) -> str:
