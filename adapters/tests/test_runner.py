@@ -20,6 +20,7 @@ import pytest
 
 from wasmlab_adapters import process, runner, strays
 from wasmlab_adapters.errors import EngineUnavailable
+from wasmlab_adapters.process import Local
 from wasmlab_adapters.runner import Worker
 from wasmlab_matrices.load import Limits
 
@@ -32,7 +33,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def build(*flags: str, **limits: Any) -> Worker:
-        made.append(Worker([sys.executable, "-S", str(FAKE), *flags], limits=Limits(**limits), name="fake"))
+        made.append(Worker(Local([sys.executable, "-S", str(FAKE), *flags]), limits=Limits(**limits), name="fake"))
         return made[-1]
 
     yield build
@@ -166,7 +167,7 @@ def test_memory_limit(make: Make) -> None:
 
 def test_a_descendants_memory_counts(make: Make) -> None:
     script = f"{sys.executable} -S {FAKE}; true"
-    worker = Worker(["/bin/sh", "-c", script], limits=Limits(memory=100), name="wrapped")
+    worker = Worker(Local(["/bin/sh", "-c", script]), limits=Limits(memory=100), name="wrapped")
     with worker:
         ask(worker, "eat", deadline=20)
         assert worker.next()["failure"]["cause"] == "memory"
@@ -233,7 +234,7 @@ def test_no_hello(make: Make, hello: str, message: str) -> None:
 
 def test_no_program() -> None:
     with pytest.raises(EngineUnavailable, match="no program"):
-        Worker(["./does-not-exist"]).start()
+        Worker(Local(["./does-not-exist"])).start()
 
 
 def test_an_idle_loop_does_not_count(make: Make) -> None:
@@ -313,7 +314,7 @@ def test_a_thread_that_ends_takes_no_worker_with_it(make: Make) -> None:
 
 
 def work_in_a_fork(pipe: Connection) -> None:
-    with Worker([sys.executable, "-S", str(FAKE)]) as worker:
+    with Worker(Local([sys.executable, "-S", str(FAKE)])) as worker:
         for step in ("a", "signal SIGSEGV", "b"):
             ask(worker, step)
         pipe.send(kinds(worker))
@@ -367,8 +368,9 @@ def test_close_leaves_nothing(make: Make) -> None:
 
 LAB = """
 import sys, os
+from wasmlab_adapters.process import Local
 from wasmlab_adapters.runner import Worker
-workers = [Worker([sys.executable, "-S", sys.argv[1]], name="fake") for _ in range(2)]
+workers = [Worker(Local([sys.executable, "-S", sys.argv[1]]), name="fake") for _ in range(2)]
 for worker, step in zip(workers, ("hang", "daemon")):
     worker.start()
     worker.submit({"steps": [{"do": "a"}]}, 5.0)

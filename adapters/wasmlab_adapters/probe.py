@@ -6,8 +6,11 @@ rely on; only the checks of the raw lines talk to a process of their own.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import subprocess
+import os
+import select
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +24,14 @@ from wasmlab_ref.text import parse_module
 
 from .engine import Engine
 from .lowering import encoded
+from .place import Place
 from .probe_features import EXACT, PROBES, Probe
 from .registry import Target
 from .runner import Worker
+from .wire import MAX_LINE
+
+CONVERSATION_SECONDS = 30
+"""Seconds that a worker has for what is asked of it in raw lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Check:
 
 def probe(worker: Worker) -> list[Check]:
     """All checks of a worker; starts it if need be (EngineUnavailable where that fails)."""
-    engine = Engine(Target(worker.name, worker.name, "", worker.argv, {}), worker=worker)
+    engine = Engine(Target(worker.name, worker.name, "", (), {}), worker=worker)
     worker.start()
     prober = _Prober(engine)
     checks = [prober.check(name, code) for name, code in prober.rules()]
@@ -55,6 +63,28 @@ def _want(condition: bool, came: object) -> None:
 
 def _module(text: str) -> bytes:
     return encode(parse_module(text))
+
+
+def _converse(place: Place, text: bytes) -> bytes:
+    """What a new worker writes when it is given this, and then the end of its input."""
+    running, out, until = place.start(), b"", time.monotonic() + CONVERSATION_SECONDS
+    try:
+        while text:
+            select.select([], [running.stdin], [], 1)
+            with contextlib.suppress(BlockingIOError):
+                text = text[os.write(running.stdin, text) :]
+            _want(time.monotonic() < until, "its input is not read")
+        running.close_stdin()
+        while True:
+            select.select([running.stdout], [], [], 1)
+            with contextlib.suppress(BlockingIOError):
+                if not (chunk := running.read()):
+                    return out
+                out += chunk
+            _want(time.monotonic() < until, f"no end within {CONVERSATION_SECONDS} seconds after the end of its input")
+            _want(len(out) < MAX_LINE, "a flood after the end of its input")
+    finally:
+        running.end()
 
 
 class _Prober:
@@ -133,22 +163,9 @@ class _Prober:
         _want("mvp" in names, "feature mvp is missing")
 
     def raw(self) -> None:
-        process = subprocess.Popen(
-            self.worker.argv,
-            env=self.worker.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
         register = [{"do": "register", "name": "a", "as": "b"}]
         lines = [b"garbage", b"[1]", b'{"id": 1}', *(_line({"id": id_, "steps": register}) for id_ in (-5, 1 << 40))]
-        try:
-            out, _ = process.communicate(b"\n".join(lines) + b"\n", timeout=30)
-        except subprocess.TimeoutExpired:
-            raise _Broken("no end within 30 seconds after the end of its input") from None
-        finally:
-            process.kill()
-            process.wait()
+        out = _converse(self.worker.place, b"\n".join(lines) + b"\n")
         messages = [_parsed(line) for line in out.splitlines()[1:]]
         _want(all("error" in message for message in messages[:3]), f"no errors for three bad lines: {messages}")
         _want([message.get("id") for message in messages[:3]] == [None, None, 1], f"ids of errors: {messages[:3]}")

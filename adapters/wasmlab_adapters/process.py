@@ -14,15 +14,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import strays
+from .errors import EngineUnavailable
+from .place import Ending
 
 PIPE_SIZE = 1 << 20
 """Bytes a pipe should hold, so that a window of requests fits; less where the system's limit is lower."""
 
+READ_SIZE = 1 << 16
 PR_SET_PDEATHSIG = 1
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -57,6 +60,24 @@ def describe_status(code: int) -> str:
     return f"exit status {code}"
 
 
+class Local:
+    """A place: processes of this machine, with this command and environment (by default the lab's own)."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.argv = tuple(argv)
+        self.env = dict(os.environ if env is None else env)
+        self.program = os.path.basename(self.argv[0])
+
+    def start(self) -> Process:
+        """Start a process; EngineUnavailable where that is impossible."""
+        try:
+            if not shutil.which(self.argv[0], path=self.env.get("PATH")):
+                raise FileNotFoundError(f"no program {self.argv[0]!r}")
+            return Process(self.argv, self.env)
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to start it from
+            raise EngineUnavailable(f"it cannot be started: {error}", "is it there, and executable?") from None
+
+
 class Process:
     """A started worker process; `stdin`, `stdout`, `stderr` are its non-blocking descriptors."""
 
@@ -81,20 +102,28 @@ class Process:
             time.sleep(0.001)
         return True
 
-    def end(self) -> str:
-        """Kill the whole group if it still lives, reap the process, close the pipes; says how it ended."""
+    def read(self) -> bytes:
+        """What came on standard output, b"" at its end."""
+        return os.read(self.stdout, READ_SIZE)
+
+    def read_errors(self) -> bytes:
+        """What came on standard error, b"" at its end."""
+        return os.read(self.stderr, READ_SIZE)
+
+    def end(self) -> Ending:
+        """Kill the whole group if it still lives, reap the process, close the pipes."""
         with contextlib.suppress(OSError):
             os.killpg(self.pid, signal.SIGKILL)
         try:
             code = self._popen.wait(timeout=5)
         except subprocess.TimeoutExpired:  # in an uninterruptible system call: it dies as soon as that returns
-            return "cannot be killed"
+            return Ending("cannot be killed")
         finally:
             for pipe in (self._popen.stdin, self._popen.stdout, self._popen.stderr):
                 if pipe:
                     with contextlib.suppress(OSError):
                         pipe.close()
-        return describe_status(code)
+        return Ending(describe_status(code), "killed" if code == -signal.SIGKILL else "")
 
     def close_stdin(self) -> None:
         """Tell the worker that there is no more to come."""
@@ -104,24 +133,40 @@ class Process:
 
     def resident(self) -> int:
         """Bytes of resident memory of the process and its descendants (what they share counts for each)."""
-        total, todo = 0, [self.pid]
-        while todo:
-            pid = todo.pop()
-            try:
-                total += int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
-                for thread in os.listdir(f"/proc/{pid}/task"):
-                    todo += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
-            except (OSError, IndexError):
-                continue
-        return total
+        return resident(self.pid)
 
     def processor_time(self) -> float:
         """Seconds of processor time so far: a request that timed out without using any was starved, not hanging."""
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return processor_time(self.pid)
+
+
+def family(pid: int) -> Iterator[int]:
+    """The process, and its descendants as far as they can be seen."""
+    todo = [pid]
+    while todo:
+        yield (pid := todo.pop())
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                todo += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+
+
+def resident(pid: int) -> int:
+    """Bytes of resident memory of a process and its descendants; what they share counts for each."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{member}/statm").read_bytes().split()[1]) * _PAGE
+    return total
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of processor time of a process and its descendants so far."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError, IndexError):
+            fields = Path(f"/proc/{member}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from wasmlab_ref.case import Outcome
 
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import find_installed, install
+from .process import Local
 from .runner import Loop, Worker
 
 GRAMMAR = "name[@version][/variant][+flag=value][:arch[.cpu]], ./program, /program or cmd:command"
@@ -112,7 +113,8 @@ class Target:
 
     def worker(self, loop: Loop | None = None) -> Worker:
         """A worker for it, not started yet."""
-        return Worker(self.argv, {**os.environ, "RUST_BACKTRACE": "0", **self.env}, self.limits, self.name, loop)
+        place = Local(self.argv, {**os.environ, "RUST_BACKTRACE": "0", **self.env})
+        return Worker(place, self.limits, self.name, loop)
 
     def translate(self, outcome: Outcome) -> Outcome:
         """A worker's outcome in the standard's words: the engine's own words for traps become kinds of traps.tbl.

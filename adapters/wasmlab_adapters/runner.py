@@ -12,17 +12,17 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wasmlab_matrices.load import Limits
 
 from .errors import EngineUnavailable
-from .process import Process, printable
+from .place import Ending, Place, Running
+from .process import printable
 from .wire import MAX_LINE, Answer, check_hello, encode, failure, parse_line
 
 TICK = 0.05
@@ -37,7 +37,6 @@ TAIL = 16 << 10
 """Bytes of standard error that are kept."""
 SHOWN_TAIL = 2000
 """Characters of it in the detail of a failure."""
-READ_SIZE = 1 << 16
 DRAIN_READS = 64
 EXIT_GRACE = 1.0
 """Seconds for a process to exit after its standard input, or its standard output, was closed."""
@@ -58,6 +57,8 @@ class Stats:
     unparsed: int = 0
     unblamed: int = 0
     """Ends of a process that no request could be blamed for."""
+    outside: int = 0
+    """Ends by a kill that was not the lab's."""
     answers: int = 0
     peak_resident: int = 0
     last_words: str = ""
@@ -124,20 +125,18 @@ class Worker:
 
     def __init__(
         self,
-        argv: Sequence[str],
-        env: Mapping[str, str] | None = None,
+        place: Place,
         limits: Limits | None = None,
         name: str = "",
         loop: Loop | None = None,
     ) -> None:
-        self.argv = tuple(argv)
-        self.env = dict(os.environ if env is None else env)
+        self.place = place
         self.limits = limits or Limits()
-        self.name = name or os.path.basename(self.argv[0])
+        self.name = name or place.program
         self.stats = Stats()
         self._loop = loop or thread_loop()
         self._hello: Answer = {}
-        self._process: Process | None = None
+        self._process: Running | None = None
         self._greeted = False
         self._greeting_time = 0.0
         self._failed_starts = 0
@@ -245,28 +244,28 @@ class Worker:
         self._served, self._draining = 0, False
         self._sessions.clear()
         try:
-            if not shutil.which(self.argv[0], path=self.env.get("PATH")):
-                raise FileNotFoundError(f"no program {self.argv[0]!r}")
-            process = Process(self.argv, self.env)
-        except (OSError, RuntimeError) as error:  # RuntimeError: no thread to start it from
-            self._broken = EngineUnavailable(f"{self.name} cannot be started: {error}", "is it there, and executable?")
+            process = self.place.start()
+        except EngineUnavailable as error:
+            self._broken = EngineUnavailable(f"{self.name}: {error}", error.hint)
             return
         self.stats.respawns += self.stats.started > 0
         self.stats.started += 1
         self._process = process
         self._loop.workers.append(self)
         self._listen()
-        self._loop.selector.register(process.stderr, selectors.EVENT_READ, self._on_stderr)
+        if process.stderr is not None:
+            self._loop.selector.register(process.stderr, selectors.EVENT_READ, self._on_stderr)
 
-    def _release(self) -> str:
-        """Part with the process, dead or alive; how it ended."""
+    def _release(self) -> Ending:
+        """Part with the process, dead or alive; EngineUnavailable where its place is not there any more."""
         process, self._process = self._process, None
         if process is None:
-            return ""
+            return Ending("")
         self._loop.workers.remove(self)
         for descriptor in (process.stdin, process.stdout, process.stderr):
-            with contextlib.suppress(KeyError, ValueError):
-                self._loop.selector.unregister(descriptor)
+            if descriptor is not None:
+                with contextlib.suppress(KeyError, ValueError):
+                    self._loop.selector.unregister(descriptor)
         return process.end()
 
     def _farewell(self) -> None:
@@ -276,7 +275,8 @@ class Worker:
                 self._loop.selector.unregister(self._process.stdin)
             self._process.close_stdin()
             self._process.exited(within=EXIT_GRACE)
-        self._release()
+        with contextlib.suppress(EngineUnavailable):
+            self._release()
 
     def _look(self, attended: float) -> None:
         """Hold the process against its limits; `attended`: seconds since the last look, as far as the loop ran."""
@@ -305,7 +305,7 @@ class Worker:
             self._draining = True
             self._dispatch()
 
-    def _look_at_deadline(self, process: Process, first: _Request, attended: float) -> None:
+    def _look_at_deadline(self, process: Running, first: _Request, attended: float) -> None:
         first.ran += attended
         if first.ran <= first.deadline + (0 if first.started else MARK_GRACE):
             return
@@ -366,9 +366,15 @@ class Worker:
         if process is None:
             return False
         try:
-            chunk = os.read(process.stdout, READ_SIZE)
+            chunk = process.read()
         except BlockingIOError:
+            if process.stderr is None:
+                self._on_stderr()
             return False
+        if process.stderr is None:
+            self._on_stderr()
+            if self._process is not process:
+                return False
         if not chunk:
             self._fail("crashed", "end")
             return False
@@ -396,12 +402,13 @@ class Worker:
         if process is None:
             return False
         try:
-            chunk = os.read(process.stderr, READ_SIZE)
+            chunk = process.read_errors()
         except BlockingIOError:
             return False
         if not chunk:
-            with contextlib.suppress(KeyError, ValueError):
-                self._loop.selector.unregister(process.stderr)
+            if process.stderr is not None:
+                with contextlib.suppress(KeyError, ValueError):
+                    self._loop.selector.unregister(process.stderr)
             return False
         self._tail = (self._tail + chunk)[-TAIL:]
         self._stderr_size += len(chunk)
@@ -493,11 +500,18 @@ class Worker:
         if self._parts_size and cause == "end":
             why = "in the middle of a line"
         self._last_tail(process)
-        ended = self._release()
-        if ended == "signal SIGKILL" and alone and cause == "end":
+        try:
+            ended = self._release()
+        except EngineUnavailable as error:  # no word about the engine
+            self._broken = EngineUnavailable(f"{self.name}: {error}", error.hint)
+            return
+        outside = ended.cause == "killed" and alone and cause == "end"
+        self.stats.outside += outside
+        if outside:
             why += " (not killed by the lab: out of memory?)"
         if cause == "end":
-            why = f"{ended if alone else 'closed its standard output'} {why}".rstrip()
+            why = f"{ended.how if alone else 'closed its standard output'} {why}".rstrip()
+            cause = ended.cause if ended.cause == "memory" else cause
         tail = printable(self._tail)[-SHOWN_TAIL:].strip()
         detail = f"{why}; stderr: {tail}" if tail else why
         self.stats.last_words = detail
@@ -506,16 +520,19 @@ class Worker:
             if self._failed_starts >= RESTARTS:
                 self._broken = EngineUnavailable(f"{self.name} does not start: {detail}", START_HINT)
             return
-        self._blame(kind, cause, detail, certain)
+        self._blame(kind, cause, detail, certain, outside)
 
-    def _blame(self, kind: str, cause: str, detail: str, certain: bool) -> None:
-        """Fail the request that stood first, if it had started or also stood first when the process before ended."""
+    def _blame(self, kind: str, cause: str, detail: str, certain: bool, outside: bool) -> None:
+        """Fail the request that stood first, if it had started or also stood first when the process before ended.
+
+        What was killed from outside gets a second chance, too: the killer may have meant anything.
+        """
         rest = [*self._sent, *self._queue]
         self._lost_sessions |= dict.fromkeys(self._sessions, detail)
         self.stats.crashes += kind == "crashed"
         self.stats.timeouts += kind == "timed out"
         self.stats.unparsed += kind == "unparsed"
-        if self._sent and (self._sent[0].started or self._sent[0].strikes or certain):
+        if self._sent and (certain or self._sent[0].strikes or (self._sent[0].started and not outside)):
             first = rest.pop(0)
             if first.session is not None:
                 self._lost_sessions[first.session] = detail
@@ -534,11 +551,11 @@ class Worker:
         if self._queue:
             self._spawn()
 
-    def _last_tail(self, process: Process) -> None:
+    def _last_tail(self, process: Running) -> None:
         """What the process wrote to standard error just before its end."""
         with contextlib.suppress(OSError):
             for _ in range(DRAIN_READS):
-                chunk = os.read(process.stderr, READ_SIZE)
+                chunk = process.read_errors()
                 if not chunk:
                     return
                 self._tail = (self._tail + chunk)[-TAIL:]
