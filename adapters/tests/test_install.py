@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from wasmlab_adapters import archives
 from wasmlab_adapters import install as module
+from wasmlab_adapters.archives import unpack
 from wasmlab_adapters.errors import EngineUnavailable
-from wasmlab_adapters.install import find_installed, install, unpack
+from wasmlab_adapters.install import find_installed, install
+from wasmlab_adapters.registries import order, pypi
 from wasmlab_matrices.load import Package
 
 WHEEL = "toy_engine-1.0-py3-none-any.whl"
@@ -83,7 +86,7 @@ def test_a_wheel_left_by_an_interruption(cache: Path, wheel: Path, monkeypatch: 
     (part / "content").mkdir()
     (part / "content" / "half").write_text("")
     (part / WHEEL).write_bytes(wheel.read_bytes())
-    monkeypatch.setattr(module, "_download", lambda *_: pytest.fail("downloaded again"))
+    monkeypatch.setattr(pypi, "_download", lambda *_: pytest.fail("downloaded again"))
     folder = install(package(wheel))
     assert not (folder / "half").exists()
     assert leftovers(cache) == ["toy-engine-1.0"]
@@ -101,7 +104,7 @@ def test_interrupted_unpacking(cache: Path, wheel: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_unpack_file", interrupted)
+        patch.setattr(archives.Unpacker, "_file", interrupted)
         install(package(wheel))
     assert leftovers(cache) == []
     assert install(package(wheel)).is_dir()
@@ -109,15 +112,15 @@ def test_interrupted_unpacking(cache: Path, wheel: Path, monkeypatch: pytest.Mon
 
 def test_killed_while_unpacking(cache: Path, wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import os; from wasmlab_adapters import install; from wasmlab_matrices.load import Package;"
-        "install._unpack_file = lambda *_: os.kill(os.getpid(), 9);"
+        "import os; from wasmlab_adapters import archives, install; from wasmlab_matrices.load import Package;"
+        "archives.Unpacker._file = lambda *_: os.kill(os.getpid(), 9);"
         f"install.install(Package('pypi', 'toy-engine', '1.0', {package(wheel).sha256}))"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     assert subprocess.run([sys.executable, "-c", code], env=env).returncode == -9
     assert leftovers(cache) == ["toy-engine-1.0.part"]
     assert find_installed(package(), "1.0") is None
-    monkeypatch.setattr(module, "_download", lambda *_: pytest.fail("downloaded again"))
+    monkeypatch.setattr(pypi, "_download", lambda *_: pytest.fail("downloaded again"))
     assert install(package(wheel)).is_dir()
     assert leftovers(cache) == ["toy-engine-1.0"]
 
@@ -154,14 +157,14 @@ def test_offline(monkeypatch: pytest.MonkeyPatch) -> None:
         noise = b"WARNING: Retrying ... Temporary failure in name resolution\n" * 5
         return subprocess.CompletedProcess(command, 1, b"", noise + b"ERROR: No matching distribution found for x\n")
 
-    monkeypatch.setattr(module.subprocess, "run", no_network)
+    monkeypatch.setattr(order.subprocess, "run", no_network)
     with pytest.raises(EngineUnavailable, match=r"^toy-engine 1\.0 is not installed and there is no network$"):
         install(package())
 
 
 @pytest.mark.usefixtures("cache")
 def test_no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(pypi.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EngineUnavailable, match="has no pip") as caught:
         install(package())
     assert "ensurepip" in caught.value.hint
@@ -211,7 +214,7 @@ def archive(path: Path, *entries: tuple[str, bytes, int]) -> Path:
 def test_paths_that_lead_outside(tmp_path: Path, name: str) -> None:
     wheel = archive(tmp_path / "x.whl", ("ok", b"", 0o644), (name, b"boo", 0o644))
     with pytest.raises(EngineUnavailable, match="leads outside|cannot be unpacked"):
-        unpack(wheel, tmp_path / "target")
+        unpack([wheel], tmp_path / "target")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["target", "x.whl"]
 
 
@@ -219,18 +222,18 @@ def test_entries_that_are_no_files(tmp_path: Path) -> None:
     for number, kind in enumerate((0o120777, 0o020666, 0o010666)):  # link, device, pipe
         wheel = archive(tmp_path / f"{number}.whl", ("x", b"/etc/passwd", kind))
         with pytest.raises(EngineUnavailable, match="no file"):
-            unpack(wheel, tmp_path / f"{number}")
+            unpack([wheel], tmp_path / f"{number}")
 
 
 def test_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = archive(tmp_path / "bomb.whl", ("a", bytes(3 << 20), 0o644), ("b", bytes(3 << 20), 0o644))
     assert bomb.stat().st_size < 20_000
-    monkeypatch.setattr(module, "MAX_UNPACKED", 4 << 20)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 4 << 20)
     with pytest.raises(EngineUnavailable, match="more than 4 MiB"):
-        unpack(bomb, tmp_path / "bomb")
-    monkeypatch.setattr(module, "MAX_ENTRIES", 1)
-    with pytest.raises(EngineUnavailable, match="2 entries"):
-        unpack(bomb, tmp_path / "many")
+        unpack([bomb], tmp_path / "bomb")
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 1)
+    with pytest.raises(EngineUnavailable, match="too many entries"):
+        unpack([bomb], tmp_path / "many")
 
 
 def test_damaged_archives(tmp_path: Path, wheel: Path) -> None:
@@ -239,14 +242,14 @@ def test_damaged_archives(tmp_path: Path, wheel: Path) -> None:
         path = tmp_path / f"{number}.whl"
         path.write_bytes(broken)
         with pytest.raises(EngineUnavailable, match="cannot be unpacked"):
-            unpack(path, tmp_path / f"out{number}")
+            unpack([path], tmp_path / f"out{number}")
     twice = archive(tmp_path / "twice.whl", ("a", b"1", 0o644), ("a/b", b"2", 0o644))
     with pytest.raises(EngineUnavailable, match="cannot be unpacked"):
-        unpack(twice, tmp_path / "twice")
+        unpack([twice], tmp_path / "twice")
 
 
 def test_modes(tmp_path: Path) -> None:
     wheel = archive(tmp_path / "x.whl", ("run", b"", 0o104755), ("data", b"", 0o100666))
-    unpack(wheel, tmp_path / "out")
+    unpack([wheel], tmp_path / "out")
     assert (tmp_path / "out" / "run").stat().st_mode & 0o7777 == 0o700
     assert (tmp_path / "out" / "data").stat().st_mode & 0o7777 == 0o600

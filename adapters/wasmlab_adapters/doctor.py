@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from .errors import EngineUnavailable, NotInstalled
-from .install import cache_folder, private_folder
-from .registry import host_architecture, resolve
+from .install import cache_folder, host_architecture, private_folder
+from .registry import resolve
 
 MIN_DISK = 1 << 30
 MIN_MEMORY = 1 << 30

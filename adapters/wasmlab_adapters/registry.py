@@ -10,7 +10,6 @@ import difflib
 import importlib.metadata
 import importlib.util
 import os
-import platform
 import re
 import shlex
 import sys
@@ -24,7 +23,7 @@ from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Varia
 from wasmlab_ref.case import Outcome
 
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
-from .install import find_installed, install
+from .install import MACHINES, find_installed, host_architecture, install
 from .process import Local
 from .runner import Loop, Worker
 
@@ -33,13 +32,6 @@ _NAME = re.compile(
     r"(?P<engine>[\w.-]+)(?:@(?P<version>[0-9][\w.]*))?(?:/(?P<variant>[\w.-]+))?"
     r"(?P<flags>(?:\+[\w.-]+=[^+:]+)*)(?::(?P<arch>\w+)(?:\.(?P<cpu>[\w.-]+))?)?"
 )
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-
-
-def host_architecture() -> str:
-    """The machine's architecture as the lab calls it: amd64, arm64, riscv64."""
-    machine = platform.machine()
-    return _MACHINES.get(machine, machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class EngineName:
             raise EngineNameError(f"{text!r} is no engine: expected {GRAMMAR}")
         flags = [flag.split("=", 1) for flag in found["flags"].split("+")[1:]]
         arch = found["arch"] or ""
-        arch = _MACHINES.get(arch, arch)
+        arch = MACHINES.get(arch, arch)
         if arch and arch not in ARCHITECTURES:
             raise EngineNameError(f"{text!r}: " + unknown("architecture", arch, ARCHITECTURES))
         return EngineName(

@@ -17,7 +17,7 @@ from .schema import SchemaError, read_yaml
 __all__ = ["ARCHITECTURES", "EngineRow", "Limits", "Package", "Quirk", "SchemaError", "Variant", "load_engines"]
 
 ARCHITECTURES = ("amd64", "arm64", "riscv64")
-REGISTRIES = ("pypi",)
+REGISTRIES = ("pypi", "npm", "debian")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,31 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A package of a registry; `sha256` pins the files of `version`, by name."""
+    """A package of a registry."""
 
     registry: str
     name: str
+    """"{arch}" in it stands for what `arch` says of the architecture."""
     version: str
     sha256: dict[str, str] = field(default_factory=dict)
+    """Pins the files of `version`, by name."""
+    arch: dict[str, str] = field(default_factory=dict)
+    """From the lab's names of architectures to those in the package's name."""
+    releases: dict[str, str] = field(default_factory=dict)
+    """Debian only: from versions to "suite package"."""
 
     def __post_init__(self) -> None:
         _known("registry", [self.registry], REGISTRIES)
+        _known("architecture", self.arch, ARCHITECTURES)
         for name, digest in self.sha256.items():
             if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
                 raise ValueError(f"sha256 of {name}: expected 64 hex digits")
+        if self.releases and self.version not in self.releases:
+            raise ValueError(f"releases: {self.version} is missing")
+
+    def name_for(self, arch: str) -> str:
+        """The package's name for an architecture."""
+        return self.name.replace("{arch}", self.arch.get(arch, arch))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,227 @@
+"""Registries by clients that stand in for the real ones, and the archives that come from them.  No network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from wasmlab_adapters.archives import unpack
+from wasmlab_adapters.errors import EngineUnavailable
+from wasmlab_adapters.install import install
+from wasmlab_adapters.registries import REGISTRIES, debian
+from wasmlab_matrices.load import Package
+
+Entry = tuple[str, bytes | str]
+"""A name, and content or the target of a symbolic link."""
+
+
+def tarball(path: Path, *entries: Entry | tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as out:
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                out.addfile(entry)
+                continue
+            name, content = entry
+            info = tarfile.TarInfo(name)
+            info.mode = 0o4755
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                out.addfile(info)
+            else:
+                info.size = len(content)
+                out.addfile(info, io.BytesIO(content))
+    return path
+
+
+def deb(folder: Path, *entries: Entry, name: str = "toy.deb") -> Path:
+    """A Debian package; made by hand, because dpkg-deb would refuse to build some of them."""
+    data = tarball(folder / "data.tar.gz", *entries).read_bytes()
+    control = tarball(folder / "control.tar.gz", ("./control", b"Package: toy\n")).read_bytes()
+    path = folder / name
+    with path.open("wb") as out:
+        out.write(b"!<arch>\n")
+        for member, content in (("debian-binary", b"2.0\n"), ("control.tar.gz", control), ("data.tar.gz", data)):
+            out.write(f"{member:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode())
+            out.write(content + b"\n" * (len(content) % 2))
+    return path
+
+
+needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="no dpkg-deb on this system")
+
+
+def test_tarballs(tmp_path: Path) -> None:
+    unpack([tarball(tmp_path / "x.tgz", ("package/bin/node", b"run"))], tmp_path / "out")
+    found = tmp_path / "out" / "package" / "bin" / "node"
+    assert found.read_bytes() == b"run"
+    assert found.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "a//x", "a/./x", ".."])
+def test_tarballs_that_lead_outside(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EngineUnavailable, match="leads outside"):
+        unpack([tarball(tmp_path / "x.tgz", (name, b"boo"))], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_tarballs_have_no_links_and_no_devices(tmp_path: Path) -> None:
+    for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE)):
+        info = tarfile.TarInfo("x")
+        info.type, info.linkname = kind, "/etc/passwd"
+        with pytest.raises(EngineUnavailable, match="no file"):
+            unpack([tarball(tmp_path / "x.tgz", info)], tmp_path / f"{number}")
+
+
+def test_damaged_tarballs(tmp_path: Path) -> None:
+    whole = tarball(tmp_path / "x.tgz", ("a", os.urandom(10_000))).read_bytes()
+    for number, data in enumerate((b"", b"\x1f\x8b", whole[:-40], whole[:200] + bytes(100) + whole[300:])):
+        (tmp_path / "y.tgz").write_bytes(data)
+        with pytest.raises(EngineUnavailable, match="cannot be unpacked"):
+            unpack([tmp_path / "y.tgz"], tmp_path / f"{number}")
+
+
+@needs_dpkg
+def test_debs_with_links(tmp_path: Path) -> None:
+    one = deb(tmp_path, ("./usr/lib/x/libtoy.so.1.2", b"lib"), ("./usr/lib/x/libtoy.so.1", "libtoy.so.1.2"))
+    links = [("./usr/lib64/ld.so", "../lib/x/libtoy.so.1"), ("./usr/a", "/usr/lib/x"), ("./usr/dangling", "nowhere")]
+    two = deb(tmp_path, *links, name="two.deb")
+    unpack([two, one], tmp_path / "out")  # a link may come before what it leads to
+    usr = tmp_path / "out" / "usr"
+    assert (usr / "lib64" / "ld.so").read_bytes() == b"lib"
+    assert (usr / "a" / "libtoy.so.1").read_bytes() == b"lib"
+    assert not (usr / "a").readlink().is_absolute()
+
+
+@needs_dpkg
+@pytest.mark.parametrize("target", ["../x", "a/../../x", "../../x", "/../x", "/a/../../../x", "..", ""])
+def test_links_that_lead_outside(tmp_path: Path, target: str) -> None:
+    with pytest.raises(EngineUnavailable, match="leads outside|cannot be unpacked"):
+        unpack([deb(tmp_path, ("./link", target), ("./a/b/link", "c/../../.."))], tmp_path / "out")
+
+
+@needs_dpkg
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    unpack([deb(tmp_path, ("./d", str(tmp_path / "outside")), ("./d/x", b"boo"))], tmp_path / "out")
+    assert list((tmp_path / "outside").iterdir()) == []
+    assert (tmp_path / "out" / "d" / "x").read_bytes() == b"boo"
+
+
+# Clients
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose programs come first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("WASMLAB_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def toy(registry: str, pins: dict[str, str] | None = None) -> Package:
+    return Package(registry, "@toy/engine-{arch}", "1.0.0", pins or {}, {"amd64": "x64", "arm64": "arm64"})
+
+
+def npm(programs: Path, tmp_path: Path) -> Path:
+    """An npm that has one version of one package."""
+    found = tarball(tmp_path / "toy.tgz", ("package/run", b"42"))
+    program(
+        programs,
+        "npm",
+        f"""for last; do case $last in --pack-destination=*) to=${{last#*=}};; esac; done
+        case $last in
+            @toy/engine-x64@1.0.*) cp {found} "$to/toy-engine-${{last##*@}}.tgz";;
+            --json) echo '["0.9.0", "1.0.0"]';;
+            *) echo 'npm error code ETARGET' >&2; exit 1;;
+        esac""",
+    )
+    return found
+
+
+def test_npm(programs: Path, tmp_path: Path) -> None:
+    pins = {"toy-engine-1.0.0.tgz": hashlib.sha256(npm(programs, tmp_path).read_bytes()).hexdigest()}
+    folder = install(toy("npm", pins), "", "amd64")
+    assert (folder / "package" / "run").read_text() == "42"
+    assert folder.parent == tmp_path / "cache" / "engines" / "npm"
+    assert (folder / "wasmlab-sources.txt").read_text() == "".join(f"{d}  {n}\n" for n, d in pins.items())
+    assert install(toy("npm"), "1.0.1", "amd64") != folder  # any version, side by side
+    with pytest.raises(EngineUnavailable, match=r"^there is no @toy/engine-x64 7\.0\.0 for amd64$") as caught:
+        install(toy("npm"), "7.0.0", "amd64")
+    assert caught.value.hint == "newest: 1.0.0, 0.9.0"
+
+
+def test_npm_with_a_wrong_digest(programs: Path, tmp_path: Path) -> None:
+    npm(programs, tmp_path)
+    with pytest.raises(EngineUnavailable, match="not the pinned 0000"):
+        install(toy("npm", {"toy-engine-1.0.0.tgz": "0" * 64}), "", "amd64")
+    assert [path.suffix for path in (tmp_path / "cache/engines/npm").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "client", "words"),
+    [
+        ("npm", "npm", "npm error code EAI_AGAIN"),
+        ("npm", "npm", "npm ERR! network request failed, reason: connect ECONNREFUSED"),
+        ("debian", "apt-get", "E: Failed to fetch x  Could not resolve 'mirror'"),
+    ],
+)
+def test_offline(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: str, client: str, words: str
+) -> None:
+    monkeypatch.setattr(debian, "_mirror", lambda: ("file:/nowhere", "/keys"))
+    program(programs, client, f'echo "{words}" >&2; exit 1')
+    package = Package(registry, "toy", "1.0", releases={"1.0": "sid toy"} if registry == "debian" else {})
+    with pytest.raises(EngineUnavailable, match=r"^toy 1\.0 is not installed and there is no network$"):
+        install(package)
+
+
+def test_no_client(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(EngineUnavailable, match=r"needs the program npm$"):
+        install(toy("npm"), "", "amd64")
+
+
+@needs_dpkg
+def test_debian(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(debian, "_mirror", lambda: ("file:/nowhere", "/keys"))
+    package = deb(tmp_path, ("./usr/bin/toy", b"toy"), ("./usr/lib64/ld-linux-x86-64.so.2", b"loader"))
+    program(programs, "apt-cache", "echo 'toy:\n  Candidate: 1:1.2.3-4'")
+    archives = "${option#-oDir::Cache::archives=}"
+    program(
+        programs,
+        "apt-get",
+        f"""for option; do case $option in -oDir::Cache::archives=*) to={archives};; esac; done
+        case " $* " in *" install "*) cp {package} "$to";; esac""",
+    )
+    row = Package("debian", "toy", "1.2", releases={"1.2": "sid toy", "1.1": "trixie toy"})
+    folder = install(row, "", "amd64")
+    assert debian.run_unpacked(folder, "amd64", "usr/bin/toy") == [
+        f"{folder}/usr/lib64/ld-linux-x86-64.so.2",
+        "--library-path",
+        ":".join(f"{folder}/{path}" for path in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib", "lib")),
+        f"{folder}/usr/bin/toy",
+    ]
+    with pytest.raises(EngineUnavailable, match=r"^Debian trixie has toy 1\.2\.3-4 now, not 1\.1$"):
+        install(row, "1.1", "amd64")
+    with pytest.raises(EngineUnavailable, match="Debian has no toy 3 that"):
+        install(row, "3", "amd64")
+
+
+def test_versions_that_are_options() -> None:
+    for name in REGISTRIES:
+        for version in ("-x", "1 2", "../1", "1;x", "", "latest"):
+            if version:
+                with pytest.raises(EngineUnavailable, match="no version"):
+                    install(Package(name, "toy", "1.0"), version)

@@ -1,0 +1,163 @@
+"""What an installation is given, and what all of them do alike: run a client, hold files against their pins."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wasmlab_matrices.load import Package
+
+from ..archives import unpack
+from ..errors import EngineUnavailable
+from ..process import printable
+
+SECONDS = 900
+"""What a client may take for a download."""
+_OFFLINE = re.compile(
+    r"name resolution|name or service not known|network is unreachable|failed to establish|connection (refused|broken)"
+    r"|timed out|proxyerror|nodename nor servname|could not resolve|could not connect|temporary failure resolving"
+    r"|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|unable to connect",
+    re.IGNORECASE,
+)
+
+
+class ClientFailed(Exception):
+    """A client that ended with an error; `words` is what it said, printable."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+    @property
+    def reason(self) -> str:
+        """One line of it."""
+        lines = [line.strip() for line in self.words.splitlines() if line.strip()]
+        errors = [line for line in lines if re.match(r"(ERROR|E|npm (ERR!|error))\b", line)]
+        return re.sub(r"^(ERROR:|E:|npm (ERR!|error)) ?", "", (errors or lines or ["no reason given"])[0])[:300]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A package in a version for an architecture, and the folder that it is made in."""
+
+    package: Package
+    version: str
+    arch: str
+    native: bool
+    """Whether `arch` is this machine's."""
+    part: Path
+    """Survives an interruption: whole downloads that are pinned are not made again."""
+    shared: Path
+    """The registry's folder in the cache, for what its packages share."""
+    lock: int
+    """The descriptor of the lock.  Clients share it: if we are killed, the next process waits until they have ended."""
+
+    @property
+    def content(self) -> Path:
+        """What the registry has to make."""
+        return self.part / "content"
+
+    @property
+    def name(self) -> str:
+        """The package's name for the architecture."""
+        return self.package.name_for(self.arch)
+
+    @property
+    def what(self) -> str:
+        """What messages call it."""
+        return f"{self.name} {self.version}"
+
+    def run(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+        folder: Path | None = None,
+    ) -> str:
+        """Run a client; what it wrote on its standard output.  ClientFailed where it fails for a reason of its own."""
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL, pass_fds=[self.lock], env=env,
+                cwd=folder,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise EngineUnavailable(f"{self.what} needs the program {command[0]}", f"install {command[0]}") from None
+        except subprocess.TimeoutExpired:
+            raise EngineUnavailable(f"{self.what}: {command[0]} did not end within {seconds:g} s") from None
+        if done.returncode == 0:
+            return done.stdout.decode(errors="replace")
+        words = printable(done.stderr or done.stdout)
+        if _OFFLINE.search(words):
+            raise EngineUnavailable(f"{self.what} is not installed and there is no network", "connect once, and retry")
+        raise ClientFailed(words)
+
+    def downloaded(self, pattern: str) -> Path | None:
+        """The one archive of that pattern, held against its pin; None where there is none or only a half one."""
+        pins = self.pins
+        for left in self.part.glob(pattern):
+            if pins.get(left.name) == digest(left):
+                return left
+            left.unlink()
+        return None
+
+    @property
+    def pins(self) -> dict[str, str]:
+        """The digests of the files of this version, by name; empty for other versions than the row's."""
+        return self.package.sha256 if self.version == self.package.version else {}
+
+    def checked(self, archive: Path) -> Path:
+        """An archive that was just downloaded, if it is the pinned one."""
+        if pins := self.pins:
+            expected = pins.get(archive.name)
+            found = digest(archive)
+            if expected != found:
+                archive.unlink()
+                if expected is None:
+                    raise EngineUnavailable(f"{archive.name} has no pinned SHA-256", f"pinned: {', '.join(pins)}")
+                raise EngineUnavailable(f"{archive.name} has SHA-256 {found[:16]}…, not the pinned {expected[:16]}…")
+        return archive
+
+    def unpack(self, archives: list[Path]) -> None:
+        """Make the content from archives, and note what they were."""
+        unpack(archives, self.content)
+        lines = [f"{digest(archive)}  {archive.name}\n" for archive in archives]
+        (self.content / "wasmlab-sources.txt").write_text("".join(sorted(lines)))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def no_such_version(order: Order, newest: Sequence[str]) -> EngineUnavailable:
+    """The error for a version that the registry does not have; `newest` first."""
+    where = "this machine and Python" if order.package.registry == "pypi" else f"{order.arch}"
+    hint = f"newest: {', '.join(newest[:5])}" if newest else ""
+    return EngineUnavailable(f"there is no {order.what} for {where}", hint)
+
+
+def unusable(folder: Path, error: OSError) -> EngineUnavailable:
+    """The error for a cache that cannot be written."""
+    return EngineUnavailable(f"the cache {folder} cannot be used: {error.strerror}", "set WASMLAB_CACHE to another")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Wait for the lock on a file, which stays: removing it would let two processes hold different ones."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise unusable(path, error) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
