@@ -120,7 +120,8 @@ def conform(
 
 def architecture(engine: Any) -> str:
     """The architecture that an engine runs on."""
-    from wasmlab_adapters.registry import EngineName, host_architecture
+    from wasmlab_adapters.install import host_architecture
+    from wasmlab_adapters.registry import EngineName
 
     return EngineName.parse(engine.name).arch or host_architecture()
 
