@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
-import queue
+import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Generator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .campaign import Plan, Shard, numbers
@@ -18,6 +22,16 @@ from .store import Store
 
 GRACE = 5.0
 """Seconds that a process gets to end its part after a stop."""
+
+BLOCK = 32
+"""Case numbers handed to a process at once; it asks for the next ones while it does them."""
+
+DEATHS = 3
+"""How many processes may die over a case before it is given up."""
+
+LOST = "lost with a process of the lab"
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -78,80 +92,152 @@ def _alone(plan: Plan, progress: Progress, stop: Callable[[], bool]) -> Generato
         yield from shard.run(numbers(plan, progress, lambda: next(counter), stop), stop)
 
 
-# Several processes
+# Several processes: each has a pipe of its own, so that one which is killed in the middle of a word hurts no other.
+
+
+class Numbers:
+    """Hands out case numbers: first those that were lost with a process, then new ones."""
+
+    def __init__(self, progress: Progress, examples: int | None) -> None:
+        self.done = Progress(progress.low, set(progress.above))
+        self._new = count(progress.low)
+        self._examples = examples
+        self._lost: deque[int] = deque()
+        self._deaths: Counter[int] = Counter()
+
+    def block(self) -> list[int]:
+        """The next numbers; none when there are no more.  Lost ones come singly, so that a deadly one stands out."""
+        if self._lost:
+            return [self._lost.popleft()]
+        found: list[int] = []
+        while len(found) < BLOCK:
+            number = next(self._new)
+            if self._examples is not None and number >= self._examples:
+                break
+            if number not in self.done:
+                found.append(number)
+        return found
+
+    def lost(self, numbers: set[int]) -> Batch | None:
+        """A process died that had these in hand; a batch that gives up those that were there too often, if any were."""
+        self._deaths.update(numbers)
+        given_up = sorted(number for number in numbers if self._deaths[number] >= DEATHS)
+        self._lost.extend(sorted(numbers.difference(given_up)))
+        if not (lost := len(given_up)):
+            return None
+        return Batch(given_up, counters=Counter(cases=lost, inconclusive=lost), inconclusive=Counter({LOST: lost}))
+
+
+class _Member:
+    """A process of the campaign, as its parent sees it."""
+
+    def __init__(self, context: Any, plan: Plan, ending: Any) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_shard, args=(plan, theirs, ending, os.getpid()), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.holds: set[int] = set()
+        self.heard = False
+
+    def hand(self, numbers: list[int]) -> None:
+        """Give it numbers to do; if it is dead, that is found out when it is listened to."""
+        self.holds.update(numbers)
+        with contextlib.suppress(OSError):
+            self.pipe.send(numbers)
+
+    def end(self, deadline: float) -> None:
+        """Wait for its end until `deadline`, then kill it."""
+        self.process.join(max(0.0, deadline - time.monotonic()))
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
 
 
 def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
     context = multiprocessing.get_context("spawn")
-    results: Any = context.Queue()
-    ending = context.Event()
-    counter = context.Value("q", progress.low)
-    done = Progress(progress.low, set(progress.above))
-    shards = [
-        context.Process(target=_shard, args=(plan, done, counter, ending, results), daemon=True) for _ in range(jobs)
-    ]
-    for process in shards:
-        process.start()
+    ending = context.RawValue("b", 0)  # without a lock, which might be held by one that is killed
+    members = [_Member(context, plan, ending) for _ in range(jobs)]
     try:
-        yield from _collect(shards, results, ending, stop)
+        yield from _collect(
+            members, Numbers(progress, plan.examples), ending, stop, lambda: _Member(context, plan, ending)
+        )
     finally:
-        ending.set()
-        _end(shards)
+        ending.value = 1
+        deadline = time.monotonic() + GRACE
+        for member in members:
+            member.end(deadline)
 
 
-def _collect(shards: list[Any], results: Any, ending: Any, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
-    """Batches of all processes, until each has said that it is done, or is dead."""
-    left = {process.pid for process in shards}
-    while left:
+def _collect(
+    members: list[_Member], left: Numbers, ending: Any, stop: Callable[[], bool], replacement: Callable[[], _Member]
+) -> Generator[Batch, None, None]:
+    """Batches of all processes, until each has said that it is done; one that dies is replaced."""
+    alive = {member.pipe: member for member in members}
+    while alive:
         if stop():
-            ending.set()
-        try:
-            sender, said = results.get(timeout=0.2)
-        except queue.Empty:
-            dead = [p for p in shards if p.pid in left and not p.is_alive()]
-            if dead and results.empty():
-                raise LabError(f"a process of the campaign died (status {dead[0].exitcode})") from None
-            continue
-        if isinstance(said, Batch):
-            yield said
-        elif isinstance(said, BaseException):
-            raise said
-        else:
-            left.discard(sender)
+            ending.value = 1
+        for pipe in wait(list(alive), timeout=0.2):
+            assert isinstance(pipe, Connection)
+            member = alive[pipe]
+            try:
+                said = pipe.recv()
+            except (EOFError, OSError):  # also in the middle of a message
+                del alive[pipe]
+                members.remove(member)
+                member.end(time.monotonic() + GRACE)
+                if not member.heard:
+                    raise LabError(
+                        f"a process of the campaign died at its start (status {member.process.exitcode})"
+                    ) from None
+                if given_up := left.lost(member.holds):
+                    yield given_up
+                if not ending.value:
+                    members.append(another := replacement())
+                    alive[another.pipe] = another
+                continue
+            if isinstance(said, BaseException):
+                raise said
+            if said is None:
+                del alive[pipe]
+            elif isinstance(said, Batch):
+                member.holds.difference_update(said.done)
+                yield said
+            else:
+                member.heard = True
+                member.hand(left.block())
 
 
-def _end(shards: list[Any]) -> None:
-    deadline = time.monotonic() + GRACE
-    for process in shards:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-
-
-def _shard(plan: Plan, progress: Progress, counter: Any, ending: Any, results: Any) -> None:
+def _shard(plan: Plan, pipe: Connection, ending: Any, parent: int) -> None:
     """What a process does: its part of the campaign, batches to the parent."""
-    import os
-
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the parent says when to end
         signal.signal(number, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def take() -> int:
-        with counter.get_lock():
-            counter.value += 1
-            return int(counter.value) - 1
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
     def stop() -> bool:
-        return bool(ending.is_set()) or os.getppid() != parent
+        return bool(ending.value) or os.getppid() != parent
 
-    pid = os.getpid()
     try:
         with Shard(plan) as shard:
-            for batch in shard.run(numbers(plan, progress, take, stop), stop):
-                results.put((pid, batch))
-        results.put((pid, None))
+            for batch in shard.run(_handed(plan, pipe, stop), stop):
+                pipe.send(batch)
+        pipe.send(None)
+    except (EOFError, BrokenPipeError):
+        return  # there is no parent any more
     except Exception as error:
-        results.put((pid, _portable(error)))
+        pipe.send(_portable(error))
+
+
+def _handed(plan: Plan, pipe: Connection, stop: Callable[[], bool]) -> Iterator[int]:
+    """The numbers that the parent hands out, as long as there is time."""
+    pipe.send("more")
+    while block := pipe.recv():
+        pipe.send("more")
+        for number in block:
+            if stop() or (plan.deadline is not None and time.monotonic() >= plan.deadline):
+                return
+            yield number
 
 
 def _portable(error: Exception) -> Exception:
