@@ -79,6 +79,7 @@ class Builder:
         self.host_reenter: Function | None = None
         self.reentered: Function | None = None  # the function that the host calls back
         self.stillborn = False
+        self.bottoms = source.below(4) == 3  # types that only null has
         self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
         self._lacks: dict[Group, bool] = {}
         self._inhabited: dict[RefType, bool] = {}
@@ -122,6 +123,7 @@ class Builder:
             heaps.append("exn")
         if self.has("gc"):
             heaps += [*range(len(self.types.subs)), "any", "eq", "i31", "struct", "array"]
+            heaps += ["none", "nofunc", "noextern"] if self.bottoms else []
         elif self.has("function-references"):
             heaps += self.types.indices(FuncType)
         return [RefType(True, heap) for heap in heaps]

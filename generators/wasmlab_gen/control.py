@@ -26,14 +26,40 @@ HOT = 1000
 def run(b: Body, most: int) -> None:
     """Up to `most` statements."""
     statements = b.module.swarm.statements()
+    beneath = below(b)
     for _ in range(1 + b.below(most)):
         if b.full():
-            return
+            break
         statements[b.below(len(statements))](b, None, b.below(b.config.expression), "")
+    b.store(beneath)
+
+
+def below(b: Body) -> tuple[ValType, ...]:
+    """Now and then, values that stay on the stack while the next statements run, for the caller to store: one or two,
+    or more than a machine has registers."""
+    if b.below(4) < 3:
+        return ()
+    mix = b.module.mix()
+    kept = tuple([b.source.pick(mix) for _ in range(1 + b.below(b.source.pick((2, 2, 2, 14))))])
+    for t in kept:
+        b.expr(t, b.below(2))
+    return kept
 
 
 def deep(b: Body) -> bool:
     return len(b.labels) >= DEEPEST
+
+
+# Statements with operands below them
+
+
+@expression("nop", "mvp", weight=4)
+def behind(b: Body, _: Any, t: ValType, fuel: int, nan: str) -> None:
+    """A value behind a statement, which runs with the operands below it that were made before."""
+    if fuel > 3 and not b.full():
+        statements = b.module.swarm.statements()
+        statements[b.below(len(statements))](b, None, b.below(fuel), "")
+    b.expr(t, fuel - 2, nan)
 
 
 # Blocks

@@ -205,7 +205,7 @@ def _fill(m: Builder, table: Table, length: int) -> None:
 
 def _bodies(m: Builder, own: Sequence[Function]) -> None:
     s = m.source
-    share = m.config.instructions * 2 // (7 * len(own))
+    share = m.config.instructions // (6 * len(own))
     for f in s.shuffled(own):
         f.budget = calls.INDIRECT if f.escapes else max(m.config.executed // 10, calls.INDIRECT)
         if f.hot:
@@ -250,6 +250,7 @@ def _fill_body(b: Body) -> None:
     f, s = b.function, b.source
     statements = b.module.swarm.statements()
     sites = 0 if not f.depth else 1 if f.depth != 3 else 2
+    beneath = control.below(b)
     for _ in range(b.size):  # whatever is drawn ends, also where no statement has anything to be about
         if b.full():
             break
@@ -257,6 +258,7 @@ def _fill_body(b: Body) -> None:
         if b.again < sites and s.below(2):
             calls.again(b, 2)
             b.store(f.results)
+    b.store(beneath)
     if f.hot:
         control.hot_loop(b)
     if f is b.module.reentered and b.module.host_reenter and not b.again:

@@ -7,7 +7,7 @@ few of another.  A plain row added to the table is generated with no change here
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -63,6 +63,8 @@ class Row:
             params = self.params
             if len(params) == 1:
                 b.expr(params[0], fuel, blind)
+            elif params and params[0] == params[1] and b.below(16) == 15:
+                _twice(b, params, fuel, blind)
             elif params:
                 for i, param in enumerate(params):
                     share = b.below(fuel + 1) if i + 1 < len(params) and fuel > 0 else fuel
@@ -73,6 +75,18 @@ class Row:
         b.code.append(self.fixed or Instr(self.instruction, args))
         if self.makes and self.makes != nan and b.canonical:
             canonicalise(b, self.makes)
+
+
+def _twice(b: Body, params: Sequence[ValType], fuel: int, blind: str) -> None:
+    """One value for all operands of its type."""
+    b.expr(params[0], fuel, "" if b.canonical else blind)
+    kept = b.scratch(params[0])
+    b.tee(kept)
+    for param in params[1:]:
+        if param == params[0]:
+            b.get(kept)
+        else:
+            b.expr(param, fuel // 2)
 
 
 def _immediate(kind: str) -> Callable[[Any], Any]:
@@ -118,7 +132,7 @@ class Group:
             if t is not None:
                 b.expr(t, fuel, nan)
             return
-        rows = self.rows
+        rows = b.module.swarm.rows(self)
         rows[b.below(len(rows))].make(b, t, fuel, nan)
 
 

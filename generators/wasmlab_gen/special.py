@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wasmlab_ref.types import ArrayType, HeapType, RefType, StructType, ValType
+from wasmlab_ref.types import ArrayType, FuncType, HeapType, RefType, StructType, ValType
 
 from .operands import slice_of
 from .parts import Table
@@ -117,10 +117,10 @@ def ref_cast(b: Body, source: RefType, t: RefType, fuel: int, nan: str) -> None:
 def cast_pairs(m: Builder, t: Any = None) -> Sequence[tuple[RefType, RefType]]:
     """A type and one below it, to test for."""
     found = []
-    heaps: tuple[HeapType, ...] = (*m.concrete("any"), "i31", "struct", "array", "eq")
+    heaps: tuple[HeapType, ...] = (*m.concrete("any"), *m.types.indices(FuncType), "i31", "struct", "array", "eq")
     for heap in heaps:
         target = RefType(True, heap)
-        found += [(source, target) for source in upcasts(m, target)]
+        found += [(source, target) for source in (*upcasts(m, target), target)]
     return found
 
 

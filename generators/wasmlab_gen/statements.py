@@ -9,7 +9,7 @@ from wasmlab_ref.syntax import Instr, instr
 from wasmlab_ref.types import ArrayType, RefType, StructType, ValType
 
 from .function import GET
-from .operands import region, slice_of
+from .operands import fitting, region, slice_of
 from .parts import Global, Memory, Segment, Table
 from .registry import statement
 from .special import deref, element, segments_for, slot
@@ -82,7 +82,7 @@ def _pairs(m: Builder, t: Any) -> Sequence[tuple[Memory, Memory]]:
 @statement("memory.copy", "bulk-memory", _pairs)
 def memory_copy(b: Body, pair: tuple[Memory, Memory], t: None, fuel: int, nan: str) -> None:
     target, source = pair
-    length = b.source.pick((0, 1, 3, 8, 15, 16, 40))
+    length = fitting(b, target, fitting(b, source, b.source.pick((0, 1, 3, 8, 15, 16, 40))))
     region(b, target, length, fuel // 2)
     region(b, source, length, fuel // 2)
     b.const("i64" if target.address == source.address == "i64" else "i32", length)

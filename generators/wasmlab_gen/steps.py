@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from wasmlab_ref.case import Instantiate, Invoke, Read, Register, Step, value
+from wasmlab_ref.types import ValType
 
 from .bits import argument, can_pass
 from .builder import Builder
+from .function import CONST
 from .hosts import CALLEE
 from .parts import Function
 
@@ -50,8 +52,17 @@ def _invoke(m: Builder, name: str, steps: list[Step], fuel: int, most: int) -> i
         if s.below(12) == 0:
             repeat = max(min(s.span(1, m.config.repeat), fuel // (4 * f.cost)), 1)
         fuel -= f.cost * repeat
-        steps.append(Invoke(name, f.export, tuple([argument(s, t) for t in f.params]), repeat))
+        steps.append(Invoke(name, f.export, tuple([_argument(m, f, t) for t in f.params]), repeat))
     return fuel
+
+
+def _argument(m: Builder, f: Function, t: ValType) -> str:
+    """An argument: now and then a constant of the function's own code, which it may be compared with."""
+    if t in CONST and f.index in m.bodies and m.source.below(4) == 3:
+        known = [step.args[0] for step in m.bodies[f.index].body if step.op is CONST[t]]
+        if known:
+            return value(str(t), m.source.pick(known))
+    return argument(m.source, t)
 
 
 def _look(m: Builder, name: str, steps: list[Step]) -> None:

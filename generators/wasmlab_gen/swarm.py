@@ -30,6 +30,7 @@ class Swarm:
         self._source, self._whole = source, whole
         self._weights: dict[object, int] = {}
         self._pools: dict[str, list[Maker]] = {}
+        self._rows: dict[rows.Group, list[rows.Row]] = {}
 
     def weight(self, key: object) -> int:
         """How often something is drawn in this case: not at all, or up to six times as often as others."""
@@ -37,6 +38,16 @@ class Swarm:
         if found is None:
             found = 2 if self._whole else (2, 2, 1, 2, 1, 6, 0)[self._source.below(7)]
             self._weights[key] = found
+        return found
+
+    def rows(self, group: rows.Group) -> list[rows.Row]:
+        """The rows of a group that this case has: in half of the cases only few of many, which so meet each other."""
+        found = self._rows.get(group)
+        if found is None:
+            found = group.rows
+            if not self._whole and len(found) > 5 and self._source.below(2):
+                found = self._source.shuffled(found)[: 2 + len(found) // 4]
+            self._rows[group] = found
         return found
 
     def pool(self, t: ValType) -> list[Maker]:
