@@ -121,6 +121,23 @@ def test_everything_that_does_not_hold_fails_with_its_line(
     assert f"({failure.command}" in wrong
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ("(i64.const -1)", "i64:ffffffffffffffff"),
+        ("(f32.const nan:canonical)", "f32:nan:canonical"),
+        ("(v128.const f32x4 nan:arithmetic 1 0 0)", "f32x4:nan:arithmetic,3f800000,0,0"),
+        ("(ref.func)", "ref.func"),
+        ("(ref.null)", "ref.null"),
+        ("(ref.extern 3)", "ref.extern:3"),
+        ("(either (i32.const 1) (i32.const 2))", "i32:1 or i32:2"),
+    ],
+)
+def test_what_was_expected_is_told_in_words(result: str, shown: str, engine: Engine, tmp_path: Path) -> None:
+    (failure,) = tally(f'(module (func (export "f")))(assert_return (invoke "f") {result})', engine, tmp_path).failures
+    assert failure.expected == shown
+
+
 def test_a_script_that_is_none(engine: Engine, tmp_path: Path) -> None:
     found = tally("(module (func)\n(assert_return", engine, tmp_path)
     assert (found.total, found.failed) == (1, 1)

@@ -18,6 +18,7 @@ COMMANDS = {
     "conform": "Run an official suite on engines.",
     "diff": "Run one file on every engine, side by side.",
     "run": "Call a function on one engine.",
+    "matrix": "Run a matrix of engines, suites and campaigns.",
     "report": "Make a report of one or many campaigns.",
     "engines": "Engines: what is there, and how to get it.",
     "suite": "The official suites: fetch, check.",

@@ -17,7 +17,7 @@ from wasmlab_adapters.session import Session
 from wasmlab_ref import script as s
 from wasmlab_ref.case import Outcome
 from wasmlab_ref.encode import encode
-from wasmlab_ref.expect import argument, returned, trapped
+from wasmlab_ref.expect import argument, pattern, returned, trapped
 from wasmlab_ref.outcome import Malformed, Rejected
 
 from .errors import UsageError
@@ -136,7 +136,7 @@ class _Runner:
                 return "returns", outcome, outcome.kind == "returned"
             case s.AssertReturn(_, action, results):
                 outcome = self._act(action)
-                return " ".join(map(str, results)) or "returns", outcome, returned(outcome, results)
+                return " ".join(map(pattern, results)) or "returns", outcome, returned(outcome, results)
             case s.AssertTrap(_, action, text):
                 module = isinstance(action, s.Module | s.ModuleInstance)
                 outcome = self._instantiate(action) if module else self._act(action)  # type: ignore[arg-type]

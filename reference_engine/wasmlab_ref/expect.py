@@ -64,6 +64,21 @@ def matches(text: str, expected: Result) -> bool:
             return any(matches(text, result) for result in results)
 
 
+def pattern(expected: Result) -> str:
+    """A result pattern as people read it: `i32:2`, `f32:nan:canonical`, `ref.func`."""
+    match expected:
+        case Const() | RefNull() | RefHost():
+            return argument(expected)
+        case Nan(type_, kind):
+            return f"{type_}:nan:{kind}"
+        case Lanes(shape, lanes):
+            return f"{shape}:" + ",".join(f"{n:x}" if isinstance(n, int) else f"nan:{n.kind}" for n in lanes)
+        case RefOf(heap):
+            return f"ref.{heap}"
+        case Either(results):
+            return " or ".join(map(pattern, results))
+
+
 def returned(outcome: Outcome, results: Sequence[Result]) -> bool:
     """Whether a step returned what is expected."""
     return (

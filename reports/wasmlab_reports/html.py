@@ -97,7 +97,7 @@ class Finding:
 def render(runs: Sequence[Run]) -> str:
     """The page."""
     found = [_finding(run, divergence) for run, divergence in _merged(runs)]
-    return _template().render(
+    return template("report.html").render(
         runs=[_run(run) for run in runs],
         findings=found,
         new=[f for f in found if not f.found.known],
@@ -117,7 +117,9 @@ def _explained(counters: Counter[str]) -> list[tuple[str, int]]:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this package, with everything escaped, and the filters `plain`, `number`, `percent`."""
+
     def load(name: str) -> str:
         return (files("wasmlab_reports") / "templates" / name).read_text(encoding="utf-8")
 
@@ -126,7 +128,7 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"plain": plain, "number": lambda n: f"{n:,}", "percent": lambda x: f"{100 * x:.1f} %"}
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:

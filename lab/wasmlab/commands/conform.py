@@ -30,7 +30,7 @@ SHOWN = 40
 
 
 @click.command("conform")
-@click.option("--engines", required=True, help="Engines, separated by commas: ref,wasmtime.")
+@click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
 @click.option("--suite", default="core", show_default=True, help="A suite's name, a folder or a file.")
 @click.option("--filter", "pattern", default="", help="Only files that match this pattern, such as 'simd_*'.")
@@ -126,14 +126,14 @@ def _print(suite: str, columns: Sequence[Column], files: int, seconds: float) ->
 
 def table(title: str, columns: Sequence[Column]) -> Table:
     """Proposals down, engines across where there are few; else engines down with their totals."""
-    if len(columns) > 4:
-        found = Table(title, "version", "passed", "", box=None, header_style="bold", padding=(0, 2))
+    if len(columns) > 2:
+        found = Table(escape(title), "version", "passed", "", box=None, header_style="bold", padding=(0, 2))
         for column in columns:
             cell = Text(plain(column.missing), style="yellow") if column.missing else _cell(column.total)
             found.add_row(Text(column.engine), Text(plain(column.version, 24)), cell)
         return found
     found = Table(box=None, header_style="bold", padding=(0, 2))
-    found.add_column(title, no_wrap=True)
+    found.add_column(escape(title), no_wrap=True)
     for column in columns:
         found.add_column(Text(column.engine), justify="left", no_wrap=True)
     groups = [column.groups for column in columns]
