@@ -57,7 +57,8 @@ def jobs_of(matrix: Matrix, seed: int) -> list[Job]:
 
 def columns_of(engines: Sequence[str], archs: Sequence[str]) -> list[str]:
     """Engines times architectures: the names of the columns; an engine stays out of one that its row does not have."""
-    from wasmlab_adapters.registry import EngineName, host_architecture
+    from wasmlab_adapters.install import host_architecture
+    from wasmlab_adapters.registry import EngineName
     from wasmlab_matrices.load import load_engines
 
     here, rows, names = host_architecture(), load_engines(), []
