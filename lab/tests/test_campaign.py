@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import zoo
 
-from wasmlab.campaign import Plan, Shard, derive, generate, shrink
+from wasmlab.campaign import Shard, derive, generate
 from wasmlab.errors import UsageError
+from wasmlab.hunter import shrink
 from wasmlab.judgement import Arbiter, Judgement
 from wasmlab.model import Batch, Campaign, EngineRecord
 from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
+from wasmlab.plan import Plan
 from wasmlab.reduce import Budget
 from wasmlab.signature import opcodes
 from wasmlab.store import Store, load

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from zoo import BUGS, case_of, resolve
 
-from wasmlab.campaign import shrink
+from wasmlab.hunter import shrink
 from wasmlab.judgement import Judgement
 from wasmlab.loading import load_file
 from wasmlab.reduce import Budget, reduce

@@ -13,6 +13,11 @@ Answers = dict[str, tuple[tuple[Outcome, ...], tuple[str, ...]]]
 """By engine: an outcome for each step, and the trace of host calls."""
 
 
+def kept(answers: Mapping[str, Any]) -> Answers:
+    """Answers as the store keeps them."""
+    return {name: (tuple(answer.outcomes), tuple(answer.trace)) for name, answer in answers.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
     """An engine of a campaign: as it was named, and what the name resolved to."""

@@ -15,9 +15,10 @@ from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from .campaign import Plan, Shard, numbers
+from .campaign import Shard, numbers
 from .errors import LabError
 from .model import Batch, Progress
+from .plan import Plan
 from .store import Store
 
 GRACE = 5.0

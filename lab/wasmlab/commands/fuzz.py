@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from ..campaign import Plan, generate, generator_digest, records
+from ..campaign import generate, generator_digest, records
 from ..display import Display, output, summary
 from ..errors import UsageError
 from ..findings import write_findings
@@ -25,6 +25,7 @@ from ..known import known_divergences
 from ..model import Campaign, Run
 from ..opening import REFERENCE, common_features, engine_errors, merged_stages, names_of, open_engine, opened
 from ..parallel import Totals, hunt
+from ..plan import Plan
 from ..store import Store, load
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -1,0 +1,166 @@
+"""What becomes of a divergence: it is run again in fresh processes, reduced at constant key, and signed."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from wasmlab_ref.case import Case
+
+from .foreign import plain
+from .judgement import Again, Judgement
+from .model import Batch, Divergence, kept
+from .oracle import BROKEN, Verdict, pairs
+from .plan import EngineLike, Plan
+from .reduce import Budget, reduce
+from .signature import Signature, key_of, opcodes, signature_of, size
+
+STALE = 3
+"""Reductions in a row that brought nothing new, after which divergences of that key which contain the opcodes of a
+known signature are counted under it; one in a while is still reduced."""
+
+SLOW = 3
+"""How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
+
+PATIENCE = 10
+"""How many times the deadline a request gets before a time-out is a finding."""
+
+HASTE = 1.0
+"""Seconds that a request gets while a time-out is reduced."""
+
+
+class Hunter:
+    """Confirms divergences in fresh processes, reduces and signs them."""
+
+    def __init__(self, plan: Plan, judgement: Judgement) -> None:
+        self.plan, self.judgement = plan, judgement
+        self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
+        self._met: Counter[str] = Counter()
+        self._stale: Counter[str] = Counter()
+
+    def examine(
+        self,
+        index: int,
+        case: Case,
+        answers: dict[str, Any],
+        full: Again,
+        batch: Batch,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Verdict | None:
+        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end, None if stopped."""
+        found = Verdict("inconclusive", "not reproduced in fresh processes")
+
+        def judged(names: tuple[str, ...]) -> Verdict:
+            return self.judgement.verdict(case, {name: answers[name] for name in names}, full)
+
+        for names in pairs(answers, judged):
+            again = self._examine(index, case, names, judged(names), batch, stop)
+            if again is None:
+                return None
+            found = again if again.diverges else found
+        return found
+
+    def _examine(
+        self, index: int, case: Case, names: tuple[str, ...], verdict: Verdict, batch: Batch, stop: Callable[[], bool]
+    ) -> Verdict | None:
+        key = str(key_of(verdict))
+        self._met[key] += 1
+        if alike := self._alike(key, case):
+            batch.again[alike] += 1
+            return verdict
+        with ExitStack() as stack:
+            engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
+            again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
+            if not again.diverges:
+                return again
+            slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
+            budget = Budget(self.plan.reduce_seconds * slow, stop)
+            fields, signature = shrink(case, again, engines, self.judgement, budget)
+            known = self.plan.known.reason(signature, engines)
+        if stop():
+            return None
+        self._stale[key] = self._stale[key] + 1 if signature.id in self._signatures[key] else 0
+        self._signatures[key][signature.id] = signature
+        batch.divergences.append(Divergence(index=index, known=known, **fields))
+        return again
+
+    def _alike(self, key: str, case: Case) -> str:
+        """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks."""
+        met = self._met[key]
+        if self._stale[key] < STALE or met & (met - 1) == 0:
+            return ""
+        present = frozenset(opcodes(case))
+        return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
+
+
+def times_out(verdict: Verdict) -> bool:
+    """Is it about an engine that ran out of time?"""
+    return any(outcome.kind == "timed out" for outcome in verdict.outcomes.values())
+
+
+def patience(verdict: Verdict, engines: Sequence[EngineLike]) -> float | None:
+    """The deadline of the run that confirms a verdict, None for the usual one."""
+    if not times_out(verdict):
+        return None
+    return max(
+        (PATIENCE * engine.target.limits.deadline for engine in engines if hasattr(engine, "target")), default=None
+    )
+
+
+def shrink(
+    case: Case, verdict: Verdict, engines: Sequence[EngineLike], judgement: Judgement, budget: Budget
+) -> tuple[dict[str, Any], Signature]:
+    """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature."""
+    key, started = key_of(verdict), time.monotonic()
+    deadline = HASTE if times_out(verdict) else None
+
+    def same(candidate: Case) -> bool:
+        found = judgement.compare(engines, candidate, deadline)[0]
+        return found.diverges and key_of(found) == key
+
+    reduced = reduce(case, verdict.step, same, engines[0], budget)
+    final, answers = judgement.compare(engines, reduced, deadline)
+    if not final.diverges:
+        reduced, final = case, verdict
+        answers = {name: _One(outcome) for name, outcome in verdict.outcomes.items()}
+    signature = signature_of(reduced, final)
+    byte, said = first_byte(reduced, final, engines)
+    fields = {
+        "id": signature.id, "signature": plain(str(signature)), "groups": final.groups, "stage": final.stage,
+        "byte": byte, "sentence": plain(final.reason + said), "case": case, "reduced": reduced, "step": final.step,
+        "answers": kept(answers), "size": size(reduced), "seconds": time.monotonic() - started,
+    }  # fmt: skip
+    return fields, signature
+
+
+def first_byte(case: Case, verdict: Verdict, engines: Sequence[EngineLike]) -> tuple[tuple[int, int] | None, str]:
+    """Where a memory that was read differs first: address and the first engine's byte, and a sentence about it."""
+    if verdict.stage != "read" or verdict.step is None or len(verdict.groups) < 2:
+        return None, ""
+    contents = []
+    for name in (verdict.groups[0][0], verdict.groups[1][0]):
+        engine = next(engine for engine in engines if engine.name == name)
+        values = engine.run(case, observe="full").outcomes[verdict.step].values
+        found = next((value for value in values if value.startswith("bytes:")), "")
+        contents.append(bytes.fromhex(found.removeprefix("bytes:")))
+    a, b = contents
+    at = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    if at >= len(a) or at >= len(b):
+        return None, ""
+    return (at, a[at]), f"; byte {at:#x} is {a[at]:02x} and {b[at]:02x}"
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """The only outcome left of a divergence that came and went."""
+
+    outcome: Any
+    trace: tuple[str, ...] = ()
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        return (self.outcome,)

@@ -1,0 +1,53 @@
+"""What a campaign is asked to do, and of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wasmlab_ref.case import Case
+
+from .known import Known
+
+
+class EngineLike(Protocol):
+    """What the lab needs of an engine (`wasmlab_adapters.engine.Engine`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def features(self) -> frozenset[str]: ...
+
+    def submit(self, case: Case, observe: str = "digest", deadline: float | None = None) -> Any: ...
+
+    def collect(self) -> Any: ...
+
+    def run(self, case: Case, observe: str = "digest") -> Any: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a shard needs to know; `resolve` and `make` are functions of a module, so that processes can be given them.
+
+    `resolve(name)` makes an engine, `make(seed, features)` a case.  `examples` is the number of cases, `deadline` a
+    reading of `time.monotonic()`; either may be None.  `merged`: see `judgement.Judgement`.  `arbiter` is the engine
+    that explains differences; "" for none: then nothing is probed, and every difference counts.
+    """
+
+    engines: tuple[str, ...]
+    features: frozenset[str]
+    seed: int
+    resolve: Callable[[str], EngineLike]
+    make: Callable[[int, frozenset[str]], Case]
+    examples: int | None = None
+    deadline: float | None = None
+    merged: frozenset[str] = frozenset()
+    arbiter: str = ""
+    known: Known = field(default_factory=Known)
+    reduce_seconds: float = 5.0
