@@ -145,3 +145,13 @@ def test_long_messages_are_cut() -> None:
     with pytest.raises(Invalid) as caught:
         validate(Module(types=(NULLARY, wide), funcs=funcs))
     assert len(caught.value.message) < 200
+
+
+def test_operands_at_once_have_a_limit() -> None:
+    """Two bytes of code push a thousand operands; a megabyte of them would need gigabytes."""
+    thousand = group(FuncType((), ("i32",) * 1_000))
+    module = Module(
+        types=(thousand, NULLARY), funcs=(Func(0, (), (UNREACHABLE,)), Func(1, (), (instr("call", 0),) * 10_001))
+    )
+    with pytest.raises(Exhausted, match="validation"):
+        validate(module)

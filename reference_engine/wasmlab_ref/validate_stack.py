@@ -43,6 +43,10 @@ from .types import (
 WIDE, MAX_WORK = 1_000, 20_000_000
 """Of sequences longer than the JavaScript API allows functions to have, a module may move so many operands in all."""
 
+FEW, HIGHEST = 16, 10_000_000
+"""More operands at once than HIGHEST no activation may have, and two bytes of code push a thousand; where an
+instruction pushes more than FEW it is checked."""
+
 I32 = ("i32",)
 
 T = TypeVar("T")
@@ -243,8 +247,11 @@ class Code:
 
     def push(self, types: Sequence[ValType]) -> None:
         """Leave operands of these types."""
-        if len(types) > WIDE:
-            self.context.charge(len(types))
+        if len(types) > FEW:
+            if len(self.stack) + len(types) > HIGHEST:
+                raise Exhausted("validation")
+            if len(types) > WIDE:
+                self.context.charge(len(types))
         self.stack += types
 
     def apply(self, params: Sequence[ValType], results: Sequence[ValType]) -> None:

@@ -322,7 +322,7 @@ int64_t wl_memory_grow(wl_store *, wl_meminst *, uint64_t pages); /* old size in
 int64_t wl_table_grow(wl_store *, wl_tableinst *, uint64_t n, wl_refval init);
 int wl_memory_init(wl_instance *, wl_meminst *, uint32_t data, uint64_t to, uint64_t from, uint64_t n);
 int wl_table_init(wl_instance *, wl_tableinst *, uint32_t elem, uint64_t to, uint64_t from, uint64_t n);
-bool wl_bulk(wl_store *, uint64_t bytes); /* fuel for what is done in bulk; false: none left */
+int wl_bulk(wl_store *, uint64_t bytes); /* fuel for what is done in bulk: WL_DONE, or what ran out */
 extern const wl_word wl_code_translate[], wl_code_exit[], wl_code_foreign_return[];
 
 /* What arithmetic on these operands gives where it gives a NaN. */

@@ -389,12 +389,12 @@ COLD OP(wl_op_unwind) {
         x->depth++;
         fp = h.fp;
         ip = h.ip;
-        if (ip == wl_code_exit + 1) return WL_THREW;
         if (ip == wl_code_foreign_return + 1) {
             wl_foreign to = x->foreign[--x->n_foreign];
             x->instance = to.instance;
             ip = to.ip;
         }
+        if (ip == wl_code_exit + 1) return WL_THREW; /* also behind a tail call into another instance */
         f = ip[-1].p;
         ip--;
     }
@@ -414,19 +414,19 @@ static uint64_t now(void) {
 }
 
 int wl_next_slice(wl_store *x) {
-    if (x->interrupt || (x->deadline && now() >= x->deadline)) return WL_OUT_OF_TIME;
-    if (x->fuel_rest <= 0) return WL_OUT_OF_FUEL;
-    int64_t part = x->fuel_rest < SLICE ? x->fuel_rest : SLICE;
-    x->fuel_rest -= part;
-    x->fuel += part;
-    return x->fuel >= 0 ? WL_DONE : WL_OUT_OF_FUEL;
+    do { /* what is done in bulk may have used several slices at once */
+        if (x->interrupt || (x->deadline && now() >= x->deadline)) return WL_OUT_OF_TIME;
+        if (x->fuel_rest <= 0) return WL_OUT_OF_FUEL;
+        int64_t part = x->fuel_rest < SLICE ? x->fuel_rest : SLICE;
+        x->fuel_rest -= part;
+        x->fuel += part;
+    } while (x->fuel < 0);
+    return WL_DONE;
 }
 
-bool wl_bulk(wl_store *x, uint64_t bytes) {
+int wl_bulk(wl_store *x, uint64_t bytes) {
     x->fuel -= (int64_t)(bytes >> 6);
-    while (x->fuel < 0)
-        if (wl_next_slice(x) != WL_DONE) return false;
-    return true;
+    return x->fuel < 0 ? wl_next_slice(x) : WL_DONE;
 }
 
 #ifdef WASMLAB_LOOP

@@ -145,14 +145,16 @@ static uint32_t store_slot(uint8_t *to, const uint64_t *slot, wl_type type) {
 
 static wl_array *new_array(wl_store *x, uint8_t *top, const wl_deftype *type, uint64_t n) {
     uint64_t bytes = n * type->u.array.element_size; /* below 2^36 */
-    if (bytes > x->limits.heap_bytes || !wl_bulk(x, bytes)) return NULL;
+    if (bytes > x->limits.heap_bytes || wl_bulk(x, bytes)) return NULL;
     wl_array *a = wl_gc_allocate(x, top, sizeof *a + bytes);
     if (!a) return NULL;
     a->header.type = type;
     a->length = n;
     return a;
 }
-static int no_array(const wl_store *x) { return x->fuel < 0 ? WL_OUT_OF_FUEL : WL_OUT_OF_HEAP; }
+static int no_array(const wl_store *x) {
+    return x->fuel >= 0 ? WL_OUT_OF_HEAP : x->fuel_rest > 0 ? WL_OUT_OF_TIME : WL_OUT_OF_FUEL;
+}
 
 static wl_structure *new_structure(wl_store *x, uint8_t *top, const wl_deftype *type) {
     wl_structure *s = wl_gc_allocate(x, top, sizeof *s + type->u.structure.size);
@@ -263,7 +265,8 @@ OP(wl_op_array_fill) { /* array, index, value, length */
     if (!a) return WL_TRAP_NULL_ARRAY;
     uint64_t at = (uint32_t)args[1], n = (uint32_t)args[2 + wl_slots(a->header.type->u.array.field.type)];
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
-    if (!wl_bulk(x, n * a->header.type->u.array.element_size)) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, n * a->header.type->u.array.element_size);
+    if (status) return status;
     wl_fill_array(a, at, args + 2, n);
     NEXT(3);
 }
@@ -275,7 +278,8 @@ OP(wl_op_array_copy) { /* to, index, from, index, length */
     uint64_t i = (uint32_t)args[1], j = (uint32_t)args[3], n = (uint32_t)args[4];
     if (outside(to, i, n) || outside(from, j, n)) return WL_TRAP_ARRAY_BOUNDS;
     uint32_t size = to->header.type->u.array.element_size;
-    if (!wl_bulk(x, n * size)) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, n * size);
+    if (status) return status;
     memmove(to->elements + i * size, from->elements + j * size, n * size);
     NEXT(3);
 }
@@ -287,7 +291,8 @@ OP(wl_op_array_init_data) { /* array, index, offset, length */
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
     const uint8_t *from = data_bytes(x, ip[1].u, (uint32_t)args[2], n * size);
     if (!from) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_bulk(x, n * size)) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, n * size);
+    if (status) return status;
     memcpy(a->elements + at * size, from, n * size);
     NEXT(3);
 }
@@ -299,7 +304,8 @@ OP(wl_op_array_init_elem) {
     uint64_t at = (uint32_t)args[1], from = (uint32_t)args[2], n = (uint32_t)args[3];
     if (outside(a, at, n)) return WL_TRAP_ARRAY_BOUNDS;
     if (from > e->n || n > e->n - from) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_bulk(x, n * sizeof(wl_refval))) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, n * sizeof(wl_refval));
+    if (status) return status;
     if (n) memcpy((wl_refval *)a->elements + at, e->elements + from, n * sizeof(wl_refval));
     NEXT(3);
 }

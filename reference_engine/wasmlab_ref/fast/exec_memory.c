@@ -195,9 +195,10 @@ OP(wl_op_memory_fill) {
     wl_meminst *m = ip[2].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], m->size)) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, args[2]);
+    if (status) return status;
     if (!wl_commit(m, args[0] + args[2])) return WL_OUT_OF_MEMORY;
-    memset(m->data + args[0], (uint8_t)args[1], args[2]);
+    if (args[2]) memset(m->data + args[0], (uint8_t)args[1], args[2]);
     RELOAD();
     NEXT(3);
 }
@@ -206,9 +207,10 @@ OP(wl_op_memory_copy) {
     const uint64_t *args = &U64(ip[1].a);
     uint64_t n = args[2];
     if (outside(args[0], n, to->size) || outside(args[1], n, from->size)) return WL_TRAP_MEMORY_BOUNDS;
-    if (!wl_bulk(x, n)) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, n);
+    if (status) return status;
     if (!wl_commit(to, args[0] + n) || !wl_commit(from, args[1] + n)) return WL_OUT_OF_MEMORY;
-    memmove(to->data + args[0], from->data + args[1], n);
+    if (n) memmove(to->data + args[0], from->data + args[1], n);
     RELOAD();
     NEXT(4);
 }
@@ -250,6 +252,8 @@ COLD OP(wl_op_table_grow) { /* initial value, number */
     wl_tableinst *t = ip[2].p;
     const uint64_t *args = &U64(ip[1].a);
     int64_t old = wl_table_grow(x, t, args[1], args[0]);
+    int status = old < 0 ? WL_DONE : wl_bulk(x, args[1]);
+    if (status) return status;
     acc = t->is64 ? (uint64_t)old : (uint32_t)old;
     U64(ip[1].a) = acc;
     NEXT(3);
@@ -258,7 +262,8 @@ OP(wl_op_table_fill) {
     wl_tableinst *t = ip[2].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], t->size)) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, args[2]);
+    if (status) return status;
     for (uint64_t i = 0; i < args[2]; i++) t->elements[args[0] + i] = args[1];
     NEXT(3);
 }
@@ -266,7 +271,8 @@ OP(wl_op_table_copy) {
     wl_tableinst *to = ip[2].p, *from = ip[3].p;
     const uint64_t *args = &U64(ip[1].a);
     if (outside(args[0], args[2], to->size) || outside(args[1], args[2], from->size)) return WL_TRAP_TABLE_BOUNDS;
-    if (!wl_bulk(x, args[2])) return WL_OUT_OF_FUEL;
+    int status = wl_bulk(x, args[2]);
+    if (status) return status;
     if (args[2]) memmove(to->elements + args[0], from->elements + args[1], args[2] * sizeof(wl_refval));
     NEXT(4);
 }

@@ -149,6 +149,7 @@ bool wl_extend(wl_loader *, void *array, size_t used, size_t more, size_t size);
 /* types.c: make the group's types canonical, append them to the module's and check their sub typing.  `words` holds
  * for each type: kind | final << 2, super (0 or a reference), then a count and the types of each part. */
 bool wl_close_group(wl_loader *, const uint8_t *at, const uint32_t *words, size_t n_words, uint32_t n_types);
+uint32_t wl_engine_seed(const wl_engine *); /* unknown to modules: hash tables start from it */
 void wl_release_groups(wl_engine *, struct wl_group **groups, uint32_t n);
 
 /* decode.c */

@@ -206,7 +206,6 @@ int64_t wl_table_grow(wl_store *x, wl_tableinst *t, uint64_t n, wl_refval init) 
         t->elements = more;
         t->capacity = capacity;
     }
-    if (!wl_bulk(x, n)) return -1;
     x->elements_left -= n;
     for (uint64_t i = 0; i < n; i++) t->elements[old + i] = init;
     t->size += n;
@@ -219,7 +218,8 @@ int wl_memory_init(wl_instance *instance, wl_meminst *m, uint32_t data, uint64_t
     const wl_data *d = &instance->module->datas[data];
     if (outside(from, n, instance->dropped[data] ? 0 : d->bytes.size) || outside(to, n, m->size))
         return WL_TRAP_MEMORY_BOUNDS;
-    if (instance->store->active && !wl_bulk(instance->store, n)) return WL_OUT_OF_FUEL;
+    int status = instance->store->active ? wl_bulk(instance->store, n) : WL_DONE;
+    if (status) return status;
     if (!wl_commit(m, n ? to + n : 0)) return WL_OUT_OF_MEMORY;
     if (n) memcpy(m->data + to, instance->module->bytes + d->bytes.at + from, n);
     return WL_DONE;
@@ -228,7 +228,8 @@ int wl_memory_init(wl_instance *instance, wl_meminst *m, uint32_t data, uint64_t
 int wl_table_init(wl_instance *instance, wl_tableinst *t, uint32_t elem, uint64_t to, uint64_t from, uint64_t n) {
     const wl_eleminst *e = &instance->elems[elem];
     if (outside(from, n, e->n) || outside(to, n, t->size)) return WL_TRAP_TABLE_BOUNDS;
-    if (instance->store->active && !wl_bulk(instance->store, n)) return WL_OUT_OF_FUEL;
+    int status = instance->store->active ? wl_bulk(instance->store, n) : WL_DONE;
+    if (status) return status;
     if (n) memcpy(t->elements + to, e->elements + from, n * sizeof(wl_refval));
     return WL_DONE;
 }

@@ -154,6 +154,7 @@ bool wl_fuse_step(translator *t, const condition *c, bool sense, uint32_t *at) {
     wl_word *previous = t->code + c->previous, operands = previous[1];
     bool adds_slot = previous->h == wl_binary[WL_OP_I32_ADD][2 * WL_SS + 1];
     if ((!adds_slot && previous->h != wl_binary[WL_OP_I32_ADD][2 * WL_SK + 1]) || operands.a != operands.b) return false;
+    if (c->form == WL_AS && c->b == operands.a) return false; /* the sum with itself: the slot would be read before */
     uint32_t row = c->op - WL_OP_I32_EQ;
     t->n = *at = c->previous;
     if (t->n == t->loop_start) {

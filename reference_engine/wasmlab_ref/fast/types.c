@@ -442,6 +442,8 @@ void wl_type_release(wl_engine *e, const wl_deftype *t) {
     wl_release_groups(e, &g, 1);
 }
 
+uint32_t wl_engine_seed(const wl_engine *e) { return (uint32_t)(e->seed >> 32); }
+
 wl_engine *wl_engine_new(void) {
     wl_engine *e = calloc(1, sizeof *e);
     if (!e) return NULL;

@@ -73,8 +73,13 @@ static bool reserve(wl_validator *v, size_t n) {
     return true;
 }
 
+/* More operands than this no activation may have, and two bytes of code push a thousand. */
+#define HIGHEST 10000000
+
 bool wl_push_types(wl_validator *v, const wl_type *types, uint32_t n) {
     WL_TRY(wl_charge(v, n));
+    if (WL_UNLIKELY(n > 16) && (size_t)(v->top - v->bottom) + n > HIGHEST)
+        return wl_reject(v->l, WL_EXHAUSTED, v->at, "validation exhausted");
     WL_TRY(reserve(v, (size_t)n + WL_HEADROOM));
     if (n) memcpy(v->top, types, n * sizeof *types);
     v->top += n;

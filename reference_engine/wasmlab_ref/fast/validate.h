@@ -32,6 +32,7 @@ typedef struct wl_validator {
     bool constant, gated, has_handlers;
     bool quick, quick_memory; /* validate_quickly may be tried; memory 0 is there and has 32-bit addresses */
 
+    const wl_type *params;
     uint32_t n_params, n_few;
     uint32_t n_quick; /* of the few, those before the first that needs to be initialised; an index is one byte */
     uint64_t n_locals;

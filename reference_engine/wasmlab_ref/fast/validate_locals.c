@@ -25,8 +25,10 @@ static bool add_run(wl_validator *v, uint64_t count, wl_type t) {
 bool wl_get_locals(wl_validator *v, const wl_deftype *type) {
     uint32_t n, count;
     wl_type t;
-    v->n_params = type->u.func.n_params;
-    for (uint32_t i = 0; i < v->n_params; i++) WL_TRY(add_run(v, 1, type->u.func.params[i]));
+    v->n_locals = v->n_params = type->u.func.n_params;
+    v->params = type->u.func.params; /* not copied: a million functions may have a million of them */
+    v->n_few = v->n_params < WL_FEW_LOCALS ? v->n_params : WL_FEW_LOCALS;
+    if (v->n_few) memcpy(v->few, v->params, v->n_few * sizeof *v->few);
     WL_TRY(wl_get_count(&v->r, &n));
     for (; n; n--) {
         WL_TRY(wl_get_u32(&v->r, &count));
@@ -42,6 +44,7 @@ bool wl_get_locals(wl_validator *v, const wl_deftype *type) {
 
 static wl_type type_of_local(const wl_validator *v, uint32_t index) {
     if (WL_LIKELY(index < v->n_few)) return v->few[index];
+    if (index < v->n_params) return v->params[index];
     uint32_t low = 0, high = v->n_runs - 1;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -61,8 +64,16 @@ typedef struct wl_init {
     uint32_t set;
 } wl_init;
 
-static wl_init *find(wl_init *table, uint32_t mask, uint32_t local) {
-    uint32_t i = local * 0x9e3779b1u & mask;
+/* Where to look first.  The engine's seed keeps a module from choosing locals that all begin at one place. */
+static uint32_t place(const wl_validator *v, uint32_t local) {
+    uint32_t h = local ^ wl_engine_seed(v->engine);
+    h = (h ^ h >> 16) * 0x85ebca6bu;
+    h = (h ^ h >> 13) * 0xc2b2ae35u;
+    return h ^ h >> 16;
+}
+
+static wl_init *find(const wl_validator *v, wl_init *table, uint32_t mask, uint32_t local) {
+    uint32_t i = place(v, local) & mask;
     while (table[i].local && table[i].local != local + 1) i = (i + 1) & mask;
     return &table[i];
 }
@@ -81,7 +92,7 @@ static bool enlarge(wl_validator *v) {
     wl_init *table = fresh.data, *before = b->data;
     memset(table, 0, n * sizeof *table);
     for (uint32_t i = 0; i < old; i++)
-        if (before[i].local) *find(table, n - 1, before[i].local - 1) = before[i];
+        if (before[i].local) *find(v, table, n - 1, before[i].local - 1) = before[i];
     if (v->n_inits) memcpy(table + n, order_of(v), v->n_inits * sizeof(uint32_t));
     wl_buffer_free(b);
     *b = fresh;
@@ -91,7 +102,7 @@ static bool enlarge(wl_validator *v) {
 
 static bool initialise(wl_validator *v, uint32_t local) {
     if (v->n_known * 2 >= v->init_mask) WL_TRY(enlarge(v));
-    wl_init *entry = find(v->l->inits.data, v->init_mask, local);
+    wl_init *entry = find(v, v->l->inits.data, v->init_mask, local);
     if (!entry->local) {
         entry->local = local + 1;
         v->n_known++;
@@ -103,11 +114,11 @@ static bool initialise(wl_validator *v, uint32_t local) {
 }
 
 void wl_forget_inits(wl_validator *v, uint32_t n) {
-    while (v->n_inits > n) find(v->l->inits.data, v->init_mask, order_of(v)[--v->n_inits])->set = 0;
+    while (v->n_inits > n) find(v, v->l->inits.data, v->init_mask, order_of(v)[--v->n_inits])->set = 0;
 }
 
 static bool is_initialised(const wl_validator *v, uint32_t local) {
-    return v->init_mask && find(v->l->inits.data, v->init_mask, local)->set;
+    return v->init_mask && find(v, v->l->inits.data, v->init_mask, local)->set;
 }
 
 /* ---- Instructions ---------------------------------------------------------------------------------------------- */
