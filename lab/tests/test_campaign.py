@@ -259,3 +259,35 @@ def test_half_of_the_mixed_cases_are_raw() -> None:
             mixed = "raw" if seed >> 63 else "canonical"
             expected = generate(seed, features, nan=mixed if setting == "mixed" else setting)
             assert generate(seed, features, nan=setting) == expected
+
+
+class Sometimes(zoo.LocalEngine):
+    """Wrong every other time that it is asked."""
+
+    asked = 0
+
+    def collect(self) -> zoo.Answer:
+        Sometimes.asked += 1
+        self.bug = zoo.BUGS["xor-lsb"] if Sometimes.asked % 2 else None
+        return super().collect()
+
+
+def test_what_shows_only_sometimes_is_reduced_and_counted_so(tmp_path: Path) -> None:
+    def resolve(name: str) -> zoo.LocalEngine:
+        return Sometimes(name) if name == "sometimes" else zoo.resolve(name)
+
+    names = ("right", "sometimes")
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, resolve=resolve, examples=40), store, 1, lambda: False)
+    run = load(tmp_path)
+    found = next(d for d in run.divergences if d.signature.endswith("i32.xor [i32]"))
+    assert found.size <= 3
+    shown, tried = found.confirmed
+    assert 0 < shown < tried
+
+
+def test_what_shows_always_is_confirmed_each_time(tmp_path: Path) -> None:
+    names = ("right", "bug/xor-lsb")
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, examples=20), store, 1, lambda: False)
+    assert load(tmp_path).divergences[0].confirmed == (3, 3)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from wasmlab import store as store_module
 from wasmlab.errors import Missing, UsageError
 from wasmlab.model import Batch, Campaign, Divergence, EngineRecord, Sample
-from wasmlab.store import FILE, SAMPLES, Store, load
+from wasmlab.store import FILE, SAMPLES, SCHEMA, Store, load
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 ENGINES = (EngineRecord("ref", "ref", "1", ("mvp",)), EngineRecord("x", "x@2", "2", ("mvp", "simd")))
@@ -71,6 +73,9 @@ def test_another_campaign_is_refused(tmp_path: Path) -> None:
     Store(tmp_path, CAMPAIGN).close()
     with pytest.raises(UsageError, match="other seed"):
         Store(tmp_path, Campaign(ENGINES, ("mvp",), 2, "digest"))
+    newer = (ENGINES[0], EngineRecord("x", "x@3", "3", ("mvp", "simd")))
+    with pytest.raises(UsageError, match="other versions: ref 1, x@2 2, not ref 1, x@3 3"):
+        Store(tmp_path, Campaign(newer, ("mvp",), 1 << 70, "digest"))
     with pytest.raises(UsageError, match="other generator"):
         Store(tmp_path, Campaign(ENGINES, ("mvp",), 1 << 70, "other"))
     Store(tmp_path, CAMPAIGN).close()
@@ -123,16 +128,58 @@ def test_a_full_disk_is_one_clear_line_and_what_was_there_stays(tmp_path: Path) 
         assert caught.value.status == 3
         assert store.progress.low == 1
     assert load(tmp_path).progress.low == 1
-    assert store_module.SCHEMA == 2
 
 
-def test_a_store_of_an_older_schema_is_read_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", range(1, SCHEMA + 1))
+def test_a_store_of_any_schema_is_read_and_goes_on(schema: int, tmp_path: Path) -> None:
+    """The scripts are what `sqlite3 campaign.sqlite .dump` said when that schema was new."""
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.executescript((Path(__file__).parent / "data" / f"store-{schema}.sql").read_text())
+    before = load(tmp_path)
+    assert before.campaign == CAMPAIGN
+    assert before.divergences == [divergence()]
+    assert before.samples == [Sample("fuel", 5, CASE, ANSWERS)]
+    assert before.progress.ranges == [(0, 2), (5, 7), (9, 10)]
+    assert before.choices == ({"ref": {"nan": "x86"}} if schema > 1 else {})
     with Store(tmp_path, CAMPAIGN) as store:
-        store.record(Batch([0]))
-        store._db.executescript("DROP TABLE choices; UPDATE campaign SET schema = 1")
-    assert load(tmp_path).choices == {}
-    with Store(tmp_path, CAMPAIGN) as store:
-        store.record(Batch([1], choices={"right": {"nan": "x86"}}))
+        assert store.progress == before.progress
+        store.record(Batch([2, 3, 4], 1.5, Counter(cases=3), choices={"x": {"nan": "arm64"}}))
     run = load(tmp_path)
-    assert run.progress.low == 2
-    assert run.choices == {"right": {"nan": "x86"}}
+    assert run.progress.ranges == [(0, 7), (9, 10)]
+    assert run.choices == {**before.choices, "x": {"nan": "arm64"}}
+    assert run.cases == 8
+    assert run.seconds == 2.0
+    assert run.sessions[-1].seconds == 1.5
+    assert run.sessions[-1].machine["architecture"] == platform.machine()
+    assert (run.divergences, run.samples) == (before.divergences, before.samples)
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        assert db.execute("SELECT schema FROM campaign").fetchone() == (SCHEMA,)
+
+
+def test_a_migration_that_is_cut_short_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.executescript((Path(__file__).parent / "data" / "store-1.sql").read_text())
+    torn = {**store_module._MIGRATIONS, 2: store_module._SESSIONS + "INSERT INTO nowhere VALUES (1);"}
+    with monkeypatch.context() as patched, pytest.raises(UsageError, match="nowhere"):
+        patched.setattr(store_module, "_MIGRATIONS", torn)
+        Store(tmp_path, CAMPAIGN)
+    assert load(tmp_path).divergences == [divergence()]
+    Store(tmp_path, CAMPAIGN).close()
+    assert len(load(tmp_path).sessions) == 1
+
+
+def test_blobs_are_kept_once(tmp_path: Path) -> None:
+    with Store(tmp_path, CAMPAIGN) as store:
+        for size in (9, 8, 7):
+            store.record(Batch(divergences=[divergence(size=size), divergence("def", size)]))
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        assert db.execute("SELECT count(*) FROM modules").fetchone() == (1,)
+        assert db.execute("SELECT count(*) FROM cases").fetchone() == (4,)
+
+
+def test_what_agreed_takes_no_room(tmp_path: Path) -> None:
+    with Store(tmp_path, CAMPAIGN) as store:
+        for start in range(0, 100_000, 1000):
+            store.record(Batch(list(range(start, start + 1000)), counters=Counter(cases=1000, agree=1000)))
+        assert store._db.execute("SELECT done FROM campaign").fetchone()[0] == "[[0, 100000]]"
+        assert store._db.execute("SELECT count(*) FROM cases").fetchone()[0] == 0

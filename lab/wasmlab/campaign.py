@@ -7,6 +7,7 @@ window of cases in flight, and the lab makes the next ones while they run.
 from __future__ import annotations
 
 import hashlib
+import shlex
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -82,6 +83,7 @@ def records(engines: Iterable[EngineLike]) -> tuple[EngineRecord, ...]:
             plain(str(getattr(getattr(engine, "target", engine), "resolved", engine.name))),
             plain(str(getattr(engine, "version", ""))),
             tuple(sorted(engine.features)),
+            shlex.join(getattr(getattr(engine, "target", None), "argv", ())),
         )
         for engine in engines
     )

@@ -29,6 +29,12 @@ SLOW = 3
 PATIENCE = 10
 """How many times the deadline a request gets before a time-out is a finding."""
 
+CONFIRMATIONS = 3
+"""Fresh processes that get a chance to show a divergence, before it is reduced and after."""
+
+TRIES = 3
+"""Runs of each candidate while a divergence is reduced that does not show every time."""
+
 HASTE = 1.0
 """Seconds that a request gets while a time-out is reduced."""
 
@@ -72,17 +78,25 @@ class Hunter:
         if alike := self._alike(key, case):
             batch.again[alike] += 1
             return verdict
-        with ExitStack() as stack:
-            engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
-            again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
-            if not again.diverges:
-                return again
-            slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
-            budget = Budget(self.plan.reduce_seconds * slow, stop)
-            fields, signature = shrink(case, again, engines, self.judgement, budget)
-            known = self.plan.known.reason(signature, engines)
+        again = verdict
+        for attempt in range(1 if times_out(verdict) else CONFIRMATIONS):
+            with ExitStack() as stack:
+                engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
+                again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
+                if not again.diverges:
+                    continue
+                slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
+                budget = Budget(self.plan.reduce_seconds * slow, stop)
+                tries = TRIES if attempt else 1
+                fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
+                known = self.plan.known.reason(signature, engines)
+                break
+        else:
+            return again
         if stop():
             return None
+        if signature.id not in self._signatures[key]:
+            fields["confirmed"] = confirmed(fields["reduced"], names, self.plan.resolve, self.judgement)
         self._stale[key] = self._stale[key] + 1 if signature.id in self._signatures[key] else 0
         self._signatures[key][signature.id] = signature
         batch.divergences.append(Divergence(index=index, known=known, **fields))
@@ -111,20 +125,46 @@ def patience(verdict: Verdict, engines: Sequence[EngineLike]) -> float | None:
     )
 
 
+def confirmed(
+    case: Case, names: Sequence[str], resolve: Callable[[str], EngineLike], judgement: Judgement
+) -> tuple[int, int]:
+    """In how many of `CONFIRMATIONS` fresh processes of each engine a case diverges, and that number."""
+    shown = 0
+    for _ in range(CONFIRMATIONS):
+        with ExitStack() as stack:
+            engines = [stack.enter_context(resolve(name)) for name in names]
+            shown += judgement.compare(engines, case)[0].diverges
+    return shown, CONFIRMATIONS
+
+
 def shrink(
-    case: Case, verdict: Verdict, engines: Sequence[EngineLike], judgement: Judgement, budget: Budget
+    case: Case,
+    verdict: Verdict,
+    engines: Sequence[EngineLike],
+    judgement: Judgement,
+    budget: Budget,
+    tries: int = 1,
 ) -> tuple[dict[str, Any], Signature]:
-    """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature."""
+    """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature.
+
+    A candidate shows it if one of `tries` runs does.
+    """
     key, started = key_of(verdict), time.monotonic()
     deadline = HASTE if times_out(verdict) else None
 
     def same(candidate: Case) -> bool:
-        found = judgement.compare(engines, candidate, deadline)[0]
-        return found.diverges and key_of(found) == key
+        for _ in range(tries):
+            found = judgement.compare(engines, candidate, deadline)[0]
+            if found.diverges and key_of(found) == key:
+                return True
+        return False
 
     reduced = reduce(case, verdict.step, same, engines[0], budget)
-    final, answers = judgement.compare(engines, reduced, deadline)
-    if not final.diverges:
+    for _ in range(tries):
+        final, answers = judgement.compare(engines, reduced, deadline)
+        if final.diverges:
+            break
+    else:
         reduced, final = case, verdict
         answers = {name: _One(outcome) for name, outcome in verdict.outcomes.items()}
     signature = signature_of(reduced, final)

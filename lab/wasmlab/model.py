@@ -26,17 +26,22 @@ class EngineRecord:
     resolved: str
     version: str
     features: tuple[str, ...]
+    command: str = ""
+    """How its worker is started, flags and all."""
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary."""
         return {
             "name": self.name, "resolved": self.resolved, "version": self.version, "features": list(self.features),
+            "command": self.command,
         }  # fmt: skip
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> EngineRecord:
         """The inverse of `to_json`."""
-        return EngineRecord(data["name"], data["resolved"], data["version"], tuple(data["features"]))
+        return EngineRecord(
+            data["name"], data["resolved"], data["version"], tuple(data["features"]), data.get("command", "")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,11 @@ class Campaign:
     def names(self) -> tuple[str, ...]:
         """The engines' names, in order."""
         return tuple(engine.name for engine in self.engines)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """What the names resolved to, in order."""
+        return tuple(f"{engine.resolved or engine.name} {engine.version}".strip() for engine in self.engines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ class Divergence:
     count: int = 1
     byte: tuple[int, int] | None = None
     """Where the memory read in step `step` differs first, and what the first engine has there."""
+    confirmed: tuple[int, int] = (1, 1)
+    """How often the reduced case showed it in fresh processes, of how many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,34 @@ class Progress:
     def __contains__(self, index: int) -> bool:
         return index < self.low or index in self.above
 
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The numbers that are done, as half-open ranges in order."""
+        found = [(0, self.low)] if self.low else []
+        for index in sorted(self.above):
+            if found and found[-1][1] == index:
+                found[-1] = (found[-1][0], index + 1)
+            else:
+                found.append((index, index + 1))
+        return found
+
+    @staticmethod
+    def of(ranges: Iterable[tuple[int, int]]) -> Progress:
+        """The inverse of `ranges`."""
+        found = Progress()
+        for first, end in ranges:
+            found.add(range(max(first, found.low), end))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a campaign, from its start or a resumption on: when, how long, and where (`machine.machine`)."""
+
+    started: float
+    seconds: float
+    machine: Mapping[str, str]
+
 
 @dataclass(slots=True)
 class Run:
@@ -137,6 +177,7 @@ class Run:
     samples: list[Sample]
     progress: Progress = field(default_factory=Progress)
     choices: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    sessions: list[Session] = field(default_factory=list)
 
     @property
     def cases(self) -> int:

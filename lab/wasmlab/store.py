@@ -22,9 +22,10 @@ from typing import Any
 from wasmlab_ref.case import Case, Outcome
 
 from .errors import Missing, UsageError
-from .model import Answers, Batch, Campaign, Divergence, EngineRecord, Progress, Run, Sample
+from .machine import machine
+from .model import Answers, Batch, Campaign, Divergence, EngineRecord, Progress, Run, Sample, Session
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the tables below; a store of a newer one is refused."""
 
 FILE = "campaign.sqlite"
@@ -47,7 +48,10 @@ CREATE TABLE samples (reason TEXT NOT NULL, number INTEGER NOT NULL, body TEXT N
 _CHOICES = """
 CREATE TABLE choices (engine TEXT NOT NULL, name TEXT NOT NULL, choice TEXT NOT NULL, PRIMARY KEY (engine, name));
 """
-_MIGRATIONS = {1: _CHOICES}
+_SESSIONS = """
+CREATE TABLE sessions (id INTEGER PRIMARY KEY, started REAL NOT NULL, seconds REAL NOT NULL, machine TEXT NOT NULL);
+"""
+_MIGRATIONS = {1: _CHOICES, 2: _SESSIONS}
 """What makes a store of a schema one of the next."""
 _COUNTED = ("counters", "inconclusive", "rules", "instructions")
 
@@ -64,6 +68,9 @@ class Store:
             try:
                 self._db = _connect(folder / FILE)
                 self.progress = self._open(campaign)
+                with self._db:
+                    row = (time.time(), json.dumps(machine()))
+                    self._session = self._db.execute("INSERT INTO sessions VALUES (NULL, ?, 0, ?)", row).lastrowid
             except BaseException:
                 os.close(self._lock)
                 raise
@@ -71,25 +78,24 @@ class Store:
     def _open(self, campaign: Campaign) -> Progress:
         if not _has_tables(self._db):
             with self._db:
-                self._db.executescript("BEGIN;" + _TABLES + _CHOICES)
+                self._db.executescript("BEGIN;" + _TABLES + _CHOICES + _SESSIONS)
                 self._db.execute(
                     "INSERT INTO campaign VALUES (1, ?, ?, ?, ?, ?, ?, 0, ?)",
                     (SCHEMA, json.dumps([e.to_json() for e in campaign.engines]), json.dumps(campaign.features),
-                     str(campaign.seed), campaign.generator, time.time(), "[0, []]"),
+                     str(campaign.seed), campaign.generator, time.time(), "[]"),
                 )  # fmt: skip
             return Progress()
         stored, row = _campaign(self._db, self.folder)
         for schema in range(row["schema"], SCHEMA):
             with self._db:
                 self._db.executescript(f"BEGIN; {_MIGRATIONS[schema]} UPDATE campaign SET schema = {schema + 1};")
-        for what in ("names", "features", "seed", "generator"):
+        for what in ("names", "versions", "features", "seed", "generator"):
             if (old := getattr(stored, what)) != (new := getattr(campaign, what)):
                 raise UsageError(
                     f"{self.folder} holds a campaign with other {what}: {_short(old)}, not {_short(new)}",
                     hint="choose another --out, or the same engines, features and seed to resume",
                 )
-        low, above = json.loads(row["done"])
-        return Progress(low, set(above))
+        return _progress(row["done"])
 
     def record(self, batch: Batch) -> None:
         """Add a batch, in one transaction."""
@@ -112,21 +118,24 @@ class Store:
                 self._db.executemany("INSERT OR REPLACE INTO choices VALUES (?, ?, ?)", rows)
             self._db.execute(
                 "UPDATE campaign SET seconds = seconds + ?, done = ?",
-                (batch.seconds, json.dumps([progress.low, sorted(progress.above)])),
+                (batch.seconds, json.dumps(progress.ranges)),
             )
+            self._db.execute("UPDATE sessions SET seconds = seconds + ? WHERE id = ?", (batch.seconds, self._session))
         self.progress = progress
 
     def _divergence(self, found: Divergence) -> None:
         """Insert a divergence; of two with one signature the smaller case stays, and both are counted."""
-        row = self._db.execute("SELECT n, body FROM divergences WHERE id = ?", (found.id,)).fetchone()
+        row = self._db.execute("SELECT * FROM divergences WHERE id = ?", (found.id,)).fetchone()
         if row is not None and json.loads(row["body"])["size"] <= found.size:
             self._db.execute("UPDATE divergences SET n = n + ? WHERE id = ?", (found.count, found.id))
             return
+        if row is not None:
+            self._db.execute("DELETE FROM cases WHERE id IN (?, ?)", (row["found"], row["reduced"]))
         body = {
             "groups": found.groups, "stage": found.stage, "sentence": found.sentence, "index": found.index,
             "step": found.step, "answers": _answers_to_json(found.answers), "size": found.size,
             "seconds": found.seconds, "known": found.known,
-            "byte": found.byte,
+            "byte": found.byte, "confirmed": found.confirmed,
         }  # fmt: skip
         self._db.execute(
             "INSERT OR REPLACE INTO divergences VALUES (?, ?, ?, ?, ?, ?)",
@@ -169,12 +178,12 @@ def load(folder: Path) -> Run:
         db = _connect(folder / FILE, read_only=True)
         try:
             campaign, row = _campaign(db, folder)
-            low, above = json.loads(row["done"])
             counted = {kind: _counts(db, kind) for kind in _COUNTED}
             return Run(
                 folder=str(folder), campaign=campaign, started=row["started"], seconds=row["seconds"],
-                divergences=list(_divergences(db)), samples=list(_samples(db)), progress=Progress(low, set(above)),
+                divergences=list(_divergences(db)), samples=list(_samples(db)), progress=_progress(row["done"]),
                 choices=_choices(db) if row["schema"] > 1 else {},
+                sessions=_sessions(db) if row["schema"] > 2 else [],
                 **counted,
             )  # fmt: skip
         finally:
@@ -220,7 +229,7 @@ def _divergences(db: sqlite3.Connection) -> Iterator[Divergence]:
             sentence=body["sentence"], index=body["index"], case=_load_case(db, row["found"]),
             reduced=_load_case(db, row["reduced"]), step=body["step"], answers=_answers_from_json(body["answers"]),
             size=body["size"], seconds=body["seconds"], known=body["known"], count=row["n"],
-            byte=tuple(body["byte"]) if body["byte"] else None,
+            byte=tuple(body["byte"]) if body["byte"] else None, confirmed=tuple(body.get("confirmed", (1, 1))),
         )  # fmt: skip
 
 
@@ -229,6 +238,19 @@ def _choices(db: sqlite3.Connection) -> dict[str, Mapping[str, str]]:
     for row in db.execute("SELECT * FROM choices ORDER BY rowid"):
         found.setdefault(row["engine"], {})[row["name"]] = row["choice"]
     return dict(found)
+
+
+def _sessions(db: sqlite3.Connection) -> list[Session]:
+    rows = db.execute("SELECT * FROM sessions ORDER BY id")
+    return [Session(row["started"], row["seconds"], json.loads(row["machine"])) for row in rows]
+
+
+def _progress(text: str) -> Progress:
+    """Ranges; up to schema 2, the first number that is not done and those beyond it that are."""
+    found = json.loads(text)
+    if found and isinstance(found[0], int):
+        return Progress(found[0], set(found[1]))
+    return Progress.of(found)
 
 
 def _samples(db: sqlite3.Connection) -> Iterator[Sample]:
