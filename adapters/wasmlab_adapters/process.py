@@ -174,9 +174,15 @@ def _lab(pid: int) -> str:
     """The identity of this lab process; from now on its guard stands, and the strays of dead labs are gone."""
     run = strays.identity(pid)
     strays.sweep()
+    stand_guard([sys.executable, "-I", "-S", strays.__file__, run])
+    return run
+
+
+def stand_guard(command: Sequence[str]) -> None:
+    """Start a program that outlives this process and sees its standard input end with it, however that ends."""
     ours, lifeline = os.pipe()
     guard = subprocess.Popen(
-        [sys.executable, "-I", "-S", strays.__file__, run],
+        command,
         stdin=ours,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -187,7 +193,6 @@ def _lab(pid: int) -> str:
     guard.returncode = 0  # it ends after us: nobody waits for it
     os.close(ours)
     os.register_at_fork(after_in_child=functools.partial(os.close, lifeline))  # only the lab itself holds it
-    return run
 
 
 @functools.cache

@@ -13,8 +13,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import wasmlab_matrices
@@ -22,8 +22,10 @@ import wasmlab_ref
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
 from wasmlab_ref.case import Outcome
 
+from .emulation import SLOWER, Machine, machine
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import MACHINES, find_installed, host_architecture, install
+from .place import Place
 from .process import Local
 from .runner import Loop, Worker
 
@@ -68,6 +70,19 @@ class EngineName:
             found["cpu"] or "",
         )
 
+    def on(self, archs: Sequence[str]) -> list[EngineName]:
+        """The same engine on each of these architectures, as far as it runs there; what is a program, as it is.
+
+        The machine's own architecture needs no container, so there the name stays as it is, too.
+        """
+        row = load_engines().get(self.engine)
+        if self.program or self.arch or row is None:
+            return [self]
+        here = host_architecture()
+        return [
+            self if arch == here else replace(self, arch=arch) for arch in archs or (here,) if arch in row.architectures
+        ]
+
     @staticmethod
     def parse_list(text: str) -> list[EngineName]:
         """Names with commas between them; a `cmd:` takes all that follows."""
@@ -101,12 +116,23 @@ class Target:
     """What the row says it supports; empty for a program, whose hello says it."""
     traps: Mapping[str, str] = field(default_factory=dict)
     quirks: tuple[Quirk, ...] = ()
-    where: str = "local"
+    machine: Machine | None = None
+    """Where its container runs; None: here, in a process."""
+    image: str = ""
+    """What the container is made of."""
 
     def worker(self, loop: Loop | None = None) -> Worker:
         """A worker for it, not started yet."""
-        place = Local(self.argv, {**os.environ, "RUST_BACKTRACE": "0", **self.env})
-        return Worker(place, self.limits, self.name, loop)
+        return Worker(self.place(), self.limits, self.name, loop)
+
+    def place(self) -> Place:
+        """Where its workers are started."""
+        env = {"RUST_BACKTRACE": "0", **self.env}
+        if self.machine is None:
+            return Local(self.argv, {**os.environ, **env})
+        from .containers import Container  # Docker's client takes its time to be imported
+
+        return Container(self.image, self.machine, self.argv, {**self.machine.env, **env}, self.limits)
 
     def translate(self, outcome: Outcome) -> Outcome:
         """A worker's outcome in the standard's words: the engine's own words for traps become kinds of traps.tbl.
@@ -132,11 +158,10 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     if parsed.engine not in rows:
         raise EngineNameError(unknown("engine", parsed.engine, rows))
     row = rows[parsed.engine]
-    here = host_architecture()
-    if (parsed.arch and parsed.arch != here) or parsed.cpu:
-        raise EngineUnavailable(f"{parsed} runs on another machine than this {here}", "leave the architecture out")
-    if here not in row.architectures:
-        raise EngineUnavailable(f"{parsed.engine} does not run on {here}", f"it does on {', '.join(row.architectures)}")
+    where = machine(parsed.arch, parsed.cpu) if parsed.arch else None
+    arch = parsed.arch or host_architecture()
+    if arch not in row.architectures:
+        raise EngineUnavailable(f"{parsed.engine} does not run on {arch}", f"it does on {', '.join(row.architectures)}")
     if parsed.version and row.package is None:
         raise EngineNameError(f"{parsed.engine} is part of the lab and has no versions to choose from")
     variant_name = parsed.variant or (_first_present(parsed.engine, row) if row.alias else "")
@@ -148,18 +173,23 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         if flag not in row.flags:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
     version, package = _package(parsed, row, fetch)
-    argv, env = _command(row, variant, package)
-    resolved = EngineName(parsed.engine, version if row.package else "", variant_name, parsed.flags)
+    image = _image(parsed, version, package, variant, fetch) if where else ""
+    argv, env = _command(row, variant, _IN_AN_IMAGE if where else _here(package))
+    resolved = replace(
+        parsed, version=version if row.package else "", variant=variant_name, cpu=where.cpu if where else ""
+    )
     return Target(
         name=str(parsed),
         resolved=str(resolved),
         version=version,
         argv=(*argv, *(f"{key}={value}" for key, value in flags.items())),
         env=env,
-        limits=row.limits,
+        limits=_slower(row.limits) if where and where.cpu else row.limits,
         features=frozenset(row.features) - frozenset(variant.without if variant else ()),
         traps=row.traps,
         quirks=row.quirks,
+        machine=where,
+        image=image,
     )
 
 
@@ -203,8 +233,8 @@ def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path |
         return wasmlab_version(), None
     version = name.version or row.package.version
     if fetch:
-        return version, install(row.package, version)
-    folder = find_installed(row.package, version)
+        return version, install(row.package, version, name.arch)
+    folder = find_installed(row.package, version, name.arch)
     if folder is None:
         raise NotInstalled(
             f"{name.engine} {version} is not installed", f"wasmlab engines install {name.engine}@{version}"
@@ -220,16 +250,53 @@ def wasmlab_version() -> str:
         return "checkout"
 
 
-def _command(row: EngineRow, variant: Variant | None, package: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The worker's command and environment: the running Python, with nothing on its path but the lab."""
-    module = (variant.module if variant else "") or row.module
-    arguments = [argument.replace("{package}", str(package or "")) for argument in row.arguments]
+def _image(name: EngineName, version: str, package: Path | None, variant: Variant | None, make: bool) -> str:
+    """The image for an engine on another machine than this."""
+    from . import images
+
+    if variant and variant.compiled:
+        images.c_engine(name.arch)
+    return images.ensure(name.arch, (f"{name.engine}-{version}", package) if package else None, make)
+
+
+def _slower(limits: Limits) -> Limits:
+    """Limits of time for an emulated processor, and of memory: QEMU keeps its translations in it."""
+    return replace(
+        limits,
+        startup=limits.startup * SLOWER,
+        deadline=limits.deadline * SLOWER,
+        memory=limits.memory * 3 // 2,
+        recycle_memory=limits.recycle_memory * 3 // 2,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where the parts of a worker lie: the interpreter, the adapters, the roots of packages, the engine's package."""
+
+    python: str
+    adapters: str
+    roots: str
+    package: str
+
+
+_IN_AN_IMAGE = _Layout("python3", "/opt/wasmlab/wasmlab_adapters", "/opt/wasmlab", "/opt/engine")
+
+
+def _here(package: Path | None) -> _Layout:
     here = Path(__file__).resolve().parent
-    # -P: neither the working directory nor the worker's own folder may stand in for a package.
-    if not module:
-        return [sys.executable, "-P", str(here / row.file), *arguments], {}
-    if not _module_present(module):
-        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
     packages = [str(here), *wasmlab_ref.__path__, *wasmlab_matrices.__path__]
     roots = dict.fromkeys(str(Path(package).resolve().parent) for package in packages)
-    return [sys.executable, "-P", "-m", module, *arguments], {"PYTHONPATH": os.pathsep.join(roots)}
+    return _Layout(sys.executable, str(here), os.pathsep.join(roots), str(package or ""))
+
+
+def _command(row: EngineRow, variant: Variant | None, layout: _Layout) -> tuple[list[str], dict[str, str]]:
+    """The worker's command and environment: Python, with nothing on its path but the lab."""
+    module = (variant.module if variant else "") or row.module
+    arguments = [argument.replace("{package}", layout.package) for argument in row.arguments]
+    # -P: neither the working directory nor the worker's own folder may stand in for a package.
+    if not module:
+        return [layout.python, "-P", f"{layout.adapters}/{row.file}", *arguments], {}
+    if not _module_present(module):
+        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
+    return [layout.python, "-P", "-m", module, *arguments], {"PYTHONPATH": layout.roots}

@@ -59,10 +59,11 @@ def kill_run(run: str) -> int:
 def sweep() -> int:
     """Kill what dead labs of this PID namespace left behind; how many processes that was."""
     runs = {mark for _, mark in marked()}
-    return sum(kill_run(run) for run in sorted(runs) if _is_dead(run))
+    return sum(kill_run(run) for run in sorted(runs) if is_dead(run))
 
 
-def _is_dead(run: str) -> bool:
+def is_dead(run: str) -> bool:
+    """Whether the lab of this identity is no more, as far as one can tell from here."""
     namespace, _, rest = run.partition(".")
     pid = rest.partition(".")[0]
     # A mark from another namespace (a container's) tells nothing: its process ids are not ours.

@@ -57,21 +57,9 @@ def jobs_of(matrix: Matrix, seed: int) -> list[Job]:
 
 def columns_of(engines: Sequence[str], archs: Sequence[str]) -> list[str]:
     """Engines times architectures: the names of the columns; an engine stays out of one that its row does not have."""
-    from wasmlab_adapters.install import host_architecture
     from wasmlab_adapters.registry import EngineName
-    from wasmlab_matrices.load import load_engines
 
-    here, rows, names = host_architecture(), load_engines(), []
-    for engine in engines:
-        parsed = EngineName.parse(engine)
-        row = rows.get(parsed.engine)
-        if parsed.program or parsed.arch or row is None:
-            names.append(engine)
-            continue
-        for arch in archs or (here,):
-            if arch in row.architectures:
-                names.append(engine if arch == here else f"{engine}:{arch}")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(str(name) for engine in engines for name in EngineName.parse(engine).on(archs)))
 
 
 def _conformance(suite: Conformance, engine: str) -> Job:

@@ -12,11 +12,12 @@ from pathlib import Path
 from wasmlab_ref.features import FEATURES
 from wasmlab_ref.outcome import trap_kinds
 
+from .architectures import load_architectures
 from .schema import SchemaError, read_yaml
 
 __all__ = ["ARCHITECTURES", "EngineRow", "Limits", "Package", "Quirk", "SchemaError", "Variant", "load_engines"]
 
-ARCHITECTURES = ("amd64", "arm64", "riscv64")
+ARCHITECTURES = tuple(load_architectures())
 REGISTRIES = ("pypi", "npm", "debian")
 
 
@@ -34,6 +35,8 @@ class Limits:
     """MiB of resident memory, beyond which it is replaced between requests."""
     recycle: int = 20_000
     """Requests after which it is replaced."""
+    pids: int = 256
+    """Processes and threads, where it runs in a container."""
     window: int = 32
     """Requests on their way at once; the protocol allows 64."""
 
@@ -85,6 +88,8 @@ class Variant:
     without: tuple[str, ...] = ()
     module: str = ""
     """A worker of its own, as in `EngineRow`."""
+    compiled: bool = False
+    """The lab compiles its library on this machine, for other architectures, too."""
 
     def __post_init__(self) -> None:
         _known("feature", self.without, FEATURES)

@@ -24,9 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 FOLDER = Path(__file__).parent
+BUILT = FOLDER / "library.so"
+"""Where the library lies in an image, or a package for one platform: it was built with it, and none is built there."""
 COMPILERS = ("cc", "gcc", "clang")
 
 FLAGS = (
@@ -58,12 +58,16 @@ class Unavailable(Exception):
 WITHOUT_COMPILER = "install gcc or clang, or use ref/py, which needs none"
 
 
-def library(flags: Sequence[str] = ()) -> Path:
+def library(flags: Sequence[str] = (), compiler: Sequence[str] = ()) -> Path:
     """The shared library, built now if this is the first time; `flags` are added to the engine's own.
+
+    `compiler`, a command, is one for another machine; by default it is this one's.
 
     Raises `Unavailable` where there is no compiler, no usable cache, or where the compiler fails.
     """
-    compiler = _compiler()
+    if BUILT.exists() and not flags and not compiler:
+        return BUILT
+    compiler = compiler or _compiler()
     options = (*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *flags)
     folder = private_cache() / "fast"
     _private(folder)
@@ -77,6 +81,8 @@ def library(flags: Sequence[str] = ()) -> Path:
 
 def private_cache() -> Path:
     """The user's cache, which only the user can write to."""
+    from platformdirs import user_cache_path  # not where the library is there already
+
     cache = Path(os.environ.get("WASMLAB_CACHE") or user_cache_path("wasmlab"))
     _private(cache)
     return cache
