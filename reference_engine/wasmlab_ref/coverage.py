@@ -240,7 +240,9 @@ def rules_before(instr: Instr, stack: Stack, handled: bool) -> Rules:
         case "call":
             return "Step_read/call", "Step_read/call_ref-func"
         case "call_ref":
-            return ("Step_read/call_ref-null" if stack[-1] is None else "Step_read/call_ref-func",)
+            if stack[-1] is None:
+                return "Step_read/call_ref-null", *("Step_pure/trap-handler",) * handled
+            return ("Step_read/call_ref-func",)
         case "return_call":
             return "Step_read/return_call", *_unhandled(handled), *_return_call(False)
         case "return_call_ref":

@@ -126,7 +126,10 @@ class Store:
         A trap in a segment or in the start function leaves what was written before.
         """
         with self._heard():
-            return instantiate(self, module, imports)
+            instance = instantiate(self, module, imports)
+        if module.module.start is not None:
+            self.invoke(instance.funcs[module.module.start])
+        return instance
 
     def invoke(self, func: FuncInst, args: Sequence[Value] = ()) -> list[Value]:
         """Call a function; arguments and results are values as `store` describes them.

@@ -87,6 +87,10 @@ def execute(store: Store, func: FuncInst, args: list[Value]) -> list[Value]:
                             store.fuel, store.depth, store.room = fuel, depth - len(frames), room
                             try:
                                 stack += store.call_host(callee, args)
+                            except Trap:
+                                if store.listener is not None and block.handler is not None:
+                                    store.listener.rule("Step_pure/trap-handler")
+                                raise
                             finally:
                                 fuel = store.fuel
                             block = block.next

@@ -44,7 +44,7 @@ def link(module: ValidModule, imports: Sequence[Extern]) -> None:
 
 
 def instantiate(store: Store, valid: ValidModule, imports: Sequence[Extern]) -> Instance:
-    """Instantiate a module: link, allocate, initialise, copy the active segments, run the start function."""
+    """Instantiate a module: link, allocate, initialise, copy the active segments; all but the start function."""
     link(valid, imports)
     instance = Instance(store, valid, valid.types)
     import_all(instance, imports)
@@ -52,8 +52,6 @@ def instantiate(store: Store, valid: ValidModule, imports: Sequence[Extern]) -> 
     for kind, index, name in ((e.kind, e.index, e.name) for e in valid.module.exports):
         instance.exports[name] = spaces(instance)[kind][index]
     run_segments(instance)
-    if valid.module.start is not None:
-        store.invoke(instance.funcs[valid.module.start])
     return instance
 
 

@@ -11,12 +11,15 @@ import argparse
 import base64
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from wasmlab_ref.case import Invoke, Register
+from wasmlab_ref.decode import decode
 from wasmlab_ref.fast import Unavailable
 from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Store, Write
 from wasmlab_ref.features import WASM_3
+from wasmlab_ref.limits import Limits
 from wasmlab_ref.outcome import Rejected
 from wasmlab_ref.profile import Profile
 from wasmlab_ref.text import parse_module
@@ -57,12 +60,30 @@ def parsed(step: dict[str, Any]) -> Outcome:
     return {"kind": "returned"}
 
 
+class Session:
+    """A store, and the rules that the validation of its modules applied: ref/py tells these."""
+
+    def __init__(self, profile: Profile, limits: Limits, observed: bool) -> None:
+        self.store = Store(profile, limits, events=observed)
+        self.observed = observed
+        self.rules: set[str] = set()
+
+    def validate(self, steps: list[dict[str, Any]]) -> None:
+        """Hear the validation of the modules that are instantiated."""
+        for step in steps:
+            if step["do"] == "instantiate":
+                with suppress(Rejected):
+                    validate(decode(base64.b64decode(step["module"])), self.rules.add)
+
+
 class FastWorker(Worker):
-    """Answers requests by the C engine."""
+    """Answers requests by the C engine; `rules`: whether there is a library that tells events."""
+
+    rules = False
 
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
-        native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True, "profiles": True}
+        native = {"text": True, "rules": self.rules, "spectest": True, "tells_malformed": True, "profiles": True}
         self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 
     def outcomes(self, store: Store, steps: list[dict[str, Any]]) -> list[Outcome]:
@@ -87,17 +108,22 @@ class FastWorker(Worker):
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
         name = request.get("session")
-        if request.get("observe") == "rules" and name is None:
-            return super().run(request, steps, profile)
-        store: Any = self.sessions.pop(name, None) if name is not None else None
-        if store is None:
-            store = Store(profile, self.limits)
+        session: Any = self.sessions.pop(name, None) if name is not None else None
+        if session is None:
+            session = Session(profile, self.limits, request.get("observe") == "rules" and self.rules)
+        store: Store = session.store
         store.limit(request.get("fuel", self.limits.fuel), request.get("stack", 100))
+        before = store.seen().instructions if session.observed else 0
         answer: dict[str, Any] = {"outcomes": self.outcomes(store, steps)}
         if store.trace:
             answer["trace"] = [f"{number:x},{long:x}" for number, long in store.trace]
+        if session.observed:
+            session.validate(steps)
+            seen = store.seen()
+            answer |= {"rules": sorted(session.rules | seen.rules), "executed": sorted(seen.executed)}
+            answer["instructions"] = seen.instructions - before
         if name is not None and not any(step["do"] == "end" for step in steps):
-            self.sessions[name] = store
+            self.sessions[name] = session
         else:
             store.close()
         return answer
@@ -117,6 +143,9 @@ def main() -> None:
     except Unavailable as error:
         worker.say({"unavailable": error.reason, "hint": error.remedy})
         sys.exit(3)
+    with suppress(Unavailable):
+        Store(profile, limits, events=True).close()
+        worker.rules = True
     worker.hello()
     for line in sys.stdin.buffer:
         worker.answer(line)

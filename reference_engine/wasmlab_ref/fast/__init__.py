@@ -42,9 +42,9 @@ class Verdict:
 
 
 @cache
-def load() -> ctypes.CDLL:
-    """The library; raises `Unavailable` where it cannot be built or loaded."""
-    path = library()
+def load(events: bool = False) -> ctypes.CDLL:
+    """The library, or with `events` the one that tells them; `Unavailable` where it cannot be built or loaded."""
+    path = library(events=events)
     try:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -59,9 +59,9 @@ def load() -> ctypes.CDLL:
 
 
 @cache
-def engine_handle() -> int:
-    """The engine of this process, which owns the canonical types."""
-    engine = load().wl_engine_new()
+def engine_handle(events: bool = False) -> int:
+    """The engine of this process, which owns the canonical types: one for each library."""
+    engine = load(events).wl_engine_new()
     if not engine:
         raise MemoryError
     return int(engine)

@@ -1,5 +1,8 @@
 """Builds the C engine into the user's cache, once for each state of source, flags, compiler and machine.
 
+There are two libraries, of the same handlers: the engine, and the one that tells events (`events.h`).  What does not
+know of events is compiled once for both.
+
     WASMLAB_CACHE   the cache, else where the system keeps caches
     CC              the compiler, with options if need be; else the first of cc, gcc, clang
     CFLAGS          more options, behind the engine's own
@@ -58,25 +61,31 @@ class Unavailable(Exception):
 WITHOUT_COMPILER = "install gcc or clang, or use ref/py, which needs none"
 
 
-def library(flags: Sequence[str] = (), compiler: Sequence[str] = ()) -> Path:
+def library(flags: Sequence[str] = (), compiler: Sequence[str] = (), events: bool = False) -> Path:
     """The shared library, built now if this is the first time; `flags` are added to the engine's own.
 
-    `compiler`, a command, is one for another machine; by default it is this one's.
+    `compiler`, a command, is one for another machine; by default it is this one's.  With `events` it is the library
+    that tells them.
 
     Raises `Unavailable` where there is no compiler, no usable cache, or where the compiler fails.
     """
+    name = "-events.so" if events else ".so"
     if BUILT.exists() and not flags and not compiler:
-        return BUILT
+        built = BUILT.with_name(BUILT.stem + name)
+        if not built.exists():
+            raise Unavailable(f"{built.name} was not built with this package", "use ref/py")
+        return built
     compiler = compiler or _compiler()
     options = (*FLAGS, *shlex.split(os.environ.get("CFLAGS", "")), *flags)
     folder = private_cache() / "fast"
     _private(folder)
-    target = folder / f"wasmlab-{_key(compiler, options)}.so"
-    if not target.exists():
+    target = folder / f"wasmlab-{_key(compiler, options)}"
+    wanted = target.with_name(target.name + name)
+    if not wanted.exists():
         with _lock(target.with_suffix(".lock")):
-            if not target.exists():
+            if not wanted.exists():
                 _build(compiler, options, target)
-    return target
+    return wanted
 
 
 def private_cache() -> Path:
@@ -111,7 +120,7 @@ def _private(folder: Path) -> None:
 
 def _key(compiler: Sequence[str], options: Sequence[str]) -> str:
     """What distinguishes one build from another; a compiler that was replaced has another size or time."""
-    program = os.stat(compiler[0])
+    program = os.stat(shutil.which(compiler[0]) or compiler[0])
     parts = [*compiler, str(program.st_size), str(program.st_mtime_ns), *options]
     parts += [platform.system(), platform.machine(), *platform.libc_ver()]
     digest = hashlib.sha256("\0".join(parts).encode())
@@ -132,19 +141,24 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _build(compiler: Sequence[str], options: Sequence[str], target: Path) -> None:
+    """Both libraries, `target` with ".so" and "-events.so"."""
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as name:
         part = Path(name)
         sources = sorted(FOLDER.glob("*.c"), key=lambda path: -path.stat().st_size)
-        objects = [part / f"{path.stem}.o" for path in sources]
+        plain = {path: part / f"{path.stem}.o" for path in sources}
+        telling = {path: part / f"{path.stem}-events.o" for path in sources if "EVENT" in path.read_text()}
+        commands = [[*compiler, *options, "-c", str(path), "-o", str(made)] for path, made in plain.items()]
+        commands += [
+            [*compiler, *options, "-DWASMLAB_EVENTS", "-c", str(path), "-o", str(made)]
+            for path, made in telling.items()
+        ]
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            commands = [
-                [*compiler, *options, "-c", str(source), "-o", str(object_)]
-                for source, object_ in zip(sources, objects, strict=True)
-            ]
             for _ in pool.map(_run, commands):
                 pass
-        _run([*compiler, *options, "-shared", *map(str, objects), "-lm", "-o", str(part / target.name)])
-        os.replace(part / target.name, target)
+        for ending, objects in (("-events.so", plain | telling), (".so", plain)):
+            made = part / f"library{ending}"
+            _run([*compiler, *options, "-shared", *map(str, objects.values()), "-lm", "-o", str(made)])
+            os.replace(made, target.with_name(target.name + ending))
 
 
 def _run(command: Sequence[str]) -> None:

@@ -21,6 +21,8 @@ from ..isa import INSTRUCTIONS
 from ..limits import Limits
 from ..profile import NAN_PROFILES, RELAXED, Profile
 from . import engine_handle, load
+from .generate import OP_COUNT
+from .seen import MNEMONICS, names_seen
 
 KINDS = ("returned", "trapped", "threw", "exhausted", "malformed", "invalid", "unlinkable", "unsupported")
 """Kinds of outcomes, as program.c numbers them."""
@@ -52,6 +54,49 @@ class _Limits(ctypes.Structure):
 
 class _Profile(ctypes.Structure):
     _fields_ = (("nan", ctypes.c_uint8), ("refuses", ctypes.c_uint8), ("relaxed", ctypes.c_uint8 * 20))
+
+
+class _Seen(ctypes.Structure):
+    _fields_ = (
+        ("instructions", ctypes.c_uint64),
+        ("ops", ctypes.c_uint32 * OP_COUNT),
+        ("rules", ctypes.c_uint8 * 256),
+    )
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("function", ctypes.c_uint32),
+        ("offset", ctypes.c_uint32),
+        ("op", ctypes.c_uint32),
+        ("kind", ctypes.c_uint32),
+        ("a", ctypes.c_uint64),
+        ("b", ctypes.c_uint64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What ran: rules of the formal specification, mnemonics, and how many instructions (in functions)."""
+
+    rules: frozenset[str]
+    executed: frozenset[str]
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An instruction that ran, or what it did; `offset` is where its opcode is in the module.
+
+    `kind` is "instruction" (`values`: its topmost operands, where they decide on a rule), "call" (the function),
+    "branch" (whether it was taken), "read" or "write" (address and number of bytes).
+    """
+
+    kind: str
+    function: int
+    offset: int
+    mnemonic: str
+    values: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +146,13 @@ class Get:
 
 
 Step: TypeAlias = Load | Validate | Register | Invoke | Write | ReadBytes | Get
+EVENT_KINDS = ("instruction", "call", "branch", "read", "write")
 MODES = {"bytes": 0, "digest": 1, "full": 2}
 
 
 @cache
-def _library() -> ctypes.CDLL:
-    library = load()
+def _library(events: bool) -> ctypes.CDLL:
+    library = load(events)
     pointer = ctypes.c_void_p
     library.wl_default_limits.restype = _Limits
     library.wl_store_new.argtypes = (pointer, ctypes.POINTER(_Limits), ctypes.POINTER(_Profile))
@@ -125,6 +171,14 @@ def _library() -> ctypes.CDLL:
         pointer, ctypes.c_char_p, ctypes.c_size_t, ctypes.POINTER(pointer), ctypes.POINTER(ctypes.c_size_t),
     )  # fmt: skip
     library.wl_program.restype = ctypes.c_bool
+    library.wl_store_seen.argtypes = library.wl_store_clear.argtypes = (pointer,)
+    library.wl_store_seen.restype = ctypes.POINTER(_Seen)
+    library.wl_store_clear.restype = None
+    library.wl_store_trace.argtypes = (pointer, ctypes.c_size_t)
+    library.wl_store_trace.restype = None
+    library.wl_store_events.argtypes = (pointer, ctypes.POINTER(ctypes.c_size_t))
+    library.wl_store_events.restype = ctypes.POINTER(_Event)
+    library.wl_rule_name.restype = library.wl_end_name.restype = ctypes.c_char_p
     return library
 
 
@@ -190,11 +244,20 @@ class _Answer:
 
 
 class Store:
-    """A store with its instances by name; `trace` is what lab.log was called with in the last `run`."""
+    """A store with its instances by name; `trace` is what lab.log was called with in the last `run`.
 
-    def __init__(self, profile: Profile | None = None, limits: Limits | None = None, stress: bool = False) -> None:
+    With `stress` garbage is collected at every allocation; with `events` it is slower and tells what ran.
+    """
+
+    def __init__(
+        self,
+        profile: Profile | None = None,
+        limits: Limits | None = None,
+        stress: bool = False,
+        events: bool = False,
+    ) -> None:
         self._store: int | None = None
-        library = _library()
+        library = _library(events)
         self.limits = limits or Limits()
         limits_ = library.wl_default_limits()
         limits_.features = ALL_FEATURES
@@ -204,7 +267,7 @@ class Store:
         limits_.fuel = UNLIMITED if self.limits.fuel is None else self.limits.fuel
         self._library = library
         self._store = library.wl_store_new(
-            engine_handle(), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
+            engine_handle(events), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
         )
         if not self._store:
             raise MemoryError
@@ -240,6 +303,24 @@ class Store:
         outcomes = [answer.outcome() for _ in encoded]
         self.trace = [(answer.number(4), answer.number(8)) for _ in range(answer.number(4))]
         return outcomes
+
+    def seen(self) -> Seen:
+        """What ran since the store was made; for stores with `events`."""
+        found = self._library.wl_store_seen(self._store)
+        if not found:
+            raise ValueError("a store without events")
+        rules, executed = names_seen(self._library, found.contents.ops, found.contents.rules)
+        return Seen(rules, executed, found.contents.instructions)
+
+    def keep(self, most: int) -> None:
+        """Keep the next `most` events for `events`; for stores with `events`."""
+        self._library.wl_store_trace(self._store, most)
+
+    def events(self) -> list[Event]:
+        """The events kept so far."""
+        n = ctypes.c_size_t()
+        found = self._library.wl_store_events(self._store, ctypes.byref(n))
+        return [Event(EVENT_KINDS[e.kind], e.function, e.offset, MNEMONICS[e.op], (e.a, e.b)) for e in found[: n.value]]
 
     def close(self) -> None:
         """Free the store; nothing of it may be used any more."""

@@ -96,17 +96,24 @@ union wl_word {
     void *p;
 };
 
-/* Where tail calls are not certain (sanitizers, -O0, other compilers) handlers return to a loop: WASMLAB_LOOP. */
-#ifdef WASMLAB_LOOP
-#define DISPATCH return wl_save(WL_ARGS)
-#define TAIL(handler) return handler(WL_ARGS)
-int wl_save(WL_PARAMS);
-#else
+/* Where tail calls are not certain handlers return to a loop: other compilers and machines, gcc without optimisation;
+ * sanitizers define WASMLAB_LOOP. */
 #if defined(__has_attribute)
 #if __has_attribute(musttail)
 #define WL_MUSTTAIL __attribute__((musttail))
 #endif
 #endif
+#if !defined(WL_MUSTTAIL) && \
+    !(defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__OPTIMIZE__) && \
+      (defined(__x86_64__) || defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)))
+#undef WASMLAB_LOOP
+#define WASMLAB_LOOP
+#endif
+#ifdef WASMLAB_LOOP
+#define DISPATCH return wl_save(WL_ARGS)
+#define TAIL(handler) return handler(WL_ARGS)
+int wl_save(WL_PARAMS);
+#else
 #ifndef WL_MUSTTAIL
 #define WL_MUSTTAIL
 #endif
@@ -151,6 +158,7 @@ typedef struct wl_frame {
 
 typedef struct wl_catch {
     uint8_t kind;                   /* 0 catch, 1 catch_ref, 2 catch_all, 3 catch_all_ref */
+    uint8_t edge;                   /* events.h */
     const struct wl_taginst *tag;
     uint32_t slot;                  /* where the label's values go */
     uint32_t target;                /* word of code */
@@ -297,6 +305,7 @@ struct wl_store {
     uint64_t pages_left, elements_left;
     struct translator *translator;
     struct wl_session *session; /* program.c */
+    struct wl_events *events;   /* events.c, where it is built */
     struct wl_host *hosts;
     /* what is under construction outside of frames, for the collector */
     wl_refval *extra_roots;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "events.h"
 #include "exec.h"
 #include "gc.h"
 
@@ -357,17 +358,26 @@ COLD OP(wl_op_throw_ref) {
     TAIL(wl_op_unwind);
 }
 
-static const wl_catch *find_catch(const wl_code *code, const wl_word *ip, const wl_taginst *tag) {
+static const wl_catch *find_catch(wl_store *x, const wl_code *code, const wl_word *ip, const wl_taginst *tag) {
+    (void)x;
     if (!ip) return NULL;
+    EVENT(wl_took(x, WL_RULE_THROW_INSTRS));
+    EVENT(wl_took(x, WL_RULE_THROW_LABEL));
     uint32_t at = (uint32_t)(ip - code->words);
     for (uint32_t i = 0; i < code->n_tries; i++) {
         const wl_try *t = &code->tries[i];
         if (at < t->begin || at >= t->end) continue;
         for (uint32_t j = 0; j < t->n_catches; j++) {
             const wl_catch *c = &code->catches[t->first_catch + j];
-            if (c->kind >= 2 || c->tag == tag) return c;
+            if (c->kind >= 2 || c->tag == tag) {
+                EVENT(wl_saw_catch(x, c));
+                return c;
+            }
+            EVENT(wl_took(x, WL_RULE_CATCH_NEXT));
         }
+        EVENT(wl_took(x, WL_RULE_CATCH_EMPTY));
     }
+    EVENT(wl_took(x, WL_RULE_THROW_FRAME));
     return NULL;
 }
 
@@ -375,8 +385,9 @@ static const wl_catch *find_catch(const wl_code *code, const wl_word *ip, const 
 COLD OP(wl_op_unwind) {
     const wl_exn *exn = wl_exn_of(x->exception);
     wl_funcinst *f = x->unwinding;
+    EVENT(wl_saw_thrown(x));
     for (;;) {
-        const wl_catch *c = find_catch(f->code, ip, exn->tag);
+        const wl_catch *c = find_catch(x, f->code, ip, exn->tag);
         if (c) {
             uint32_t n = c->kind < 2 ? exn->tag->type->u.func.param_slots : 0;
             memcpy(SLOT(c->slot), exn->values, (size_t)n * 8);
@@ -472,6 +483,9 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
     uint32_t n_foreign = x->n_foreign;
     int64_t depth = x->depth;
     int status;
+#ifdef WASMLAB_EVENTS
+    wl_place outer = wl_enter_run(x);
+#endif
     x->active++;
     x->host_depth += !outermost;
     if (f->host) {
@@ -487,6 +501,7 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
             status = start(f->entry, fp, m->data, m->committed, 0, x, 0, 0);
         }
     }
+    EVENT(wl_leave_run(x, outer, status));
     x->host_depth -= !outermost;
     x->active--;
     x->instance = instance;

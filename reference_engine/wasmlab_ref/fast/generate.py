@@ -20,6 +20,9 @@ BASES = {0: 0, 0xFB: 256, 0xFC: 288, 0xFD: 320}
 SIZES = {0xFB: 32, 0xFC: 32, 0xFD: 320}
 """How many each prefix may have."""
 
+OP_COUNT = BASES[0xFD] + SIZES[0xFD]
+"""WL_OP_COUNT of the header."""
+
 OPERANDS: dict[ValType, str] = {
     "i32": "WL_I32",
     "i64": "WL_I64",
@@ -161,7 +164,7 @@ def lines() -> Iterator[str]:
         "fb_size": SIZES[0xFB],
         "fc_size": SIZES[0xFC],
         "fd_size": SIZES[0xFD],
-        "count": BASES[0xFD] + SIZES[0xFD],
+        "count": OP_COUNT,
     }
     yield " \\\n".join(entry(row, form) for row, form in forms)
     yield "\n\ntypedef enum wl_op {\n"

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "events.h"
 #include "gc.h"
 #include "wl.h"
 
@@ -76,6 +77,12 @@ wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_prof
     }
     x->top = x->stack;
     x->stack_end = x->stack + x->limits.values * 8;
+#ifdef WASMLAB_EVENTS
+    if (!wl_events_new(x)) {
+        wl_store_free(x);
+        return NULL;
+    }
+#endif
     return x;
 }
 
@@ -87,6 +94,7 @@ static void free_memory(wl_meminst *m) {
 
 void wl_store_free(wl_store *x) {
     if (!x) return;
+    EVENT(wl_events_free(x));
     wl_session_free(x->session);
     for (wl_instance *i = x->instances, *next; i; i = next) {
         next = i->next;
@@ -372,7 +380,11 @@ static int evaluate(wl_instance *instance, const uint8_t **p, uint32_t max_heigh
     if (max_height > 15 && !(stack = malloc(((size_t)max_height + 1) * 16))) return WL_OUT_OF_MEMORY;
     evaluation e = {instance, stack, 0};
     int status = WL_DONE;
-    for (uint32_t op; !status && (op = wl_read_op(p)) != WL_OP_END;) status = step(&e, op, p);
+    for (uint32_t op; !status && (op = wl_read_op(p)) != WL_OP_END;) {
+        EVENT(uint64_t top = e.n ? stack[e.n - 1] : 0);
+        status = step(&e, op, p);
+        EVENT(wl_saw_constant(instance->store, op, status, top));
+    }
     if (!status) {
         value[0] = stack[0];
         value[1] = e.n > 1 ? stack[1] : 0;
@@ -384,6 +396,11 @@ static int evaluate(wl_instance *instance, const uint8_t **p, uint32_t max_heigh
 static int evaluate_at(wl_instance *instance, const wl_expr *expr, uint64_t value[2]) {
     const uint8_t *p = instance->module->bytes + expr->at;
     return evaluate(instance, &p, expr->max_height, value);
+}
+
+static int initial(wl_instance *instance, const wl_expr *expr, uint64_t value[2]) {
+    EVENT(wl_took(instance->store, WL_RULE_EVAL_EXPR));
+    return evaluate_at(instance, expr, value);
 }
 
 /* ---- Linking --------------------------------------------------------------------------------------------------------- */
@@ -496,11 +513,11 @@ static int initialize(wl_instance *i) {
         if (!(i->memories[k] = new_memory(x, &m->memories[k].bounds))) return WL_OUT_OF_MEMORY;
     if (m->n_memories) i->memory0 = i->memories[0];
     for (uint32_t k = m->n_imported_globals; k < m->n_globals; k++)
-        if ((status = evaluate_at(i, &m->globals[k].init, i->globals[k]->value))) return status;
+        if ((status = initial(i, &m->globals[k].init, i->globals[k]->value))) return status;
     for (uint32_t k = m->n_imported_tables; k < m->n_tables; k++) {
         if (!(i->tables[k] = new_table(x, &m->tables[k]))) return WL_OUT_OF_TABLE;
         if (!m->tables[k].init.end) continue;
-        if ((status = evaluate_at(i, &m->tables[k].init, value))) return status;
+        if ((status = initial(i, &m->tables[k].init, value))) return status;
         for (uint64_t j = 0; j < i->tables[k]->size; j++) i->tables[k]->elements[j] = value[0];
     }
     for (uint32_t k = 0; k < m->n_elems; k++) {
@@ -511,6 +528,8 @@ static int initialize(wl_instance *i) {
         if (!(e->elements = calloc(elem->n, sizeof(wl_refval)))) return WL_OUT_OF_MEMORY;
         const uint8_t *p = m->bytes + elem->items;
         for (; e->n < elem->n; e->n++) {
+            EVENT(wl_took(x, WL_RULE_EVAL_EXPR));
+            EVENT(if (!elem->is_exprs) wl_saw_straight(x, WL_OP_REF_FUNC, WL_END_val));
             if (!elem->is_exprs) value[0] = (uintptr_t)i->funcs[wl_read_u32(&p)];
             else if ((status = evaluate(i, &p, elem->max_height, value))) return status;
             e->elements[e->n] = value[0];
@@ -519,15 +538,26 @@ static int initialize(wl_instance *i) {
     return WL_DONE;
 }
 
+#ifdef WASMLAB_EVENTS
+static void saw_segment(wl_store *x, uint32_t init, uint32_t drop, int status, uint32_t n) {
+    wl_saw_straight(x, WL_OP_I32_CONST, WL_END_val); /* from 0, so many */
+    wl_saw_straight(x, init, status > WL_THREW ? WL_END_ran : status ? WL_END_oob : n ? WL_END_succ : WL_END_zero);
+    if (!status) wl_saw_straight(x, drop, WL_END_val);
+}
+#endif
+
 static int run_segments(wl_instance *i) {
     const wl_module *m = i->module;
+    EVENT(wl_store *x = i->store);
     uint64_t at[2];
     int status;
     for (uint32_t k = 0; k < m->n_elems; k++) {
         const wl_elem *e = &m->elems[k];
         if (e->mode == WL_ACTIVE) {
             if ((status = evaluate_at(i, &e->offset, at))) return status;
-            if ((status = wl_table_init(i, i->tables[e->table], k, at[0], 0, e->n))) return status;
+            status = wl_table_init(i, i->tables[e->table], k, at[0], 0, e->n);
+            EVENT(saw_segment(x, WL_OP_TABLE_INIT, WL_OP_ELEM_DROP, status, e->n));
+            if (status) return status;
         }
         if (e->mode != WL_PASSIVE) i->elems[k].n = 0;
     }
@@ -535,7 +565,9 @@ static int run_segments(wl_instance *i) {
         const wl_data *d = &m->datas[k];
         if (d->mode != WL_ACTIVE) continue;
         if ((status = evaluate_at(i, &d->offset, at))) return status;
-        if ((status = wl_memory_init(i, i->memories[d->memory], k, at[0], 0, d->bytes.size))) return status;
+        status = wl_memory_init(i, i->memories[d->memory], k, at[0], 0, d->bytes.size);
+        EVENT(saw_segment(x, WL_OP_MEMORY_INIT, WL_OP_DATA_DROP, status, d->bytes.size));
+        if (status) return status;
         i->dropped[k] = true;
     }
     return WL_DONE;
@@ -545,8 +577,10 @@ wl_stage wl_instantiate(wl_store *x, wl_module *m, const wl_externval *imports, 
                         wl_error *error, int *status) {
     *status = WL_DONE;
     *instance = NULL;
-    for (uint32_t k = 0; k < m->n_imports; k++) {
+    for (uint32_t k = 0; k < m->n_imports; k++)
         if (!imports[k].p) return refuse(error, m, &m->imports[k], "unknown import");
+    for (uint32_t k = 0; k < m->n_imports; k++) {
+        EVENT(wl_saw_link(x, m, &m->imports[k], &imports[k]));
         if (!import_matches(m, &m->imports[k], &imports[k]))
             return refuse(error, m, &m->imports[k], "incompatible import type");
     }

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "events.h"
 #include "gc.h"
 #include "wl.h"
 
@@ -179,6 +180,7 @@ static int host_reenter(wl_store *x, void *environment, uint64_t *slots) {
     if (!callee) return WL_DONE;
     wl_externval f = wl_export_named(*callee, "reenter", 7);
     if (!f.p || f.kind != WL_EXT_FUNC || ((wl_funcinst *)f.p)->type != s->funcs[REENTER]->type) return WL_DONE;
+    EVENT(wl_saw_argument(x, WL_I32, slots));
     return wl_execute(x, f.p, slots, NULL);
 }
 static int host_extern(wl_store *x, void *environment, uint64_t *slots) {
@@ -491,6 +493,13 @@ static void register_step(session *s, reader *r) {
     else outcome_only(s, EXHAUSTED, "memory");
 }
 
+#ifdef WASMLAB_EVENTS
+static void saw_arguments(session *s, const wl_deftype *type, const uint64_t *slots) {
+    for (uint32_t i = 0; i < type->u.func.n_params; slots += wl_slots(type->u.func.params[i++]))
+        wl_saw_argument(s->store, type->u.func.params[i], slots);
+}
+#endif
+
 static void call(session *s, reader *r) {
     wl_instance *instance;
     wl_funcinst *f = export_of(s, r, WL_EXT_FUNC, "function", &instance);
@@ -524,6 +533,7 @@ static void call(session *s, reader *r) {
     } else {
         int status = WL_DONE;
         uint64_t *results = slots + f->type->u.func.param_slots;
+        EVENT(saw_arguments(s, f->type, slots));
         for (uint32_t i = 0; i < repeat && (!status || status == WL_THREW); i++)
             status = wl_execute(s->store, f, slots, results);
         if (status) {

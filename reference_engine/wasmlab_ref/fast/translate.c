@@ -567,9 +567,15 @@ static void function(translator *t, const wl_body *body) {
     t->p = t->module->bytes + body->code;
     wl_enter_function(t);
     while (t->depth) {
+        EVENT(t->at = (uint32_t)(t->p - t->module->bytes));
         uint32_t op = wl_read_op(&t->p);
-        if (is_control(op)) wl_translate_control(t, op);
-        else instruction(t, op);
+        EVENT(wl_note_before(t, op));
+        if (is_control(op)) {
+            wl_translate_control(t, op);
+        } else {
+            instruction(t, op);
+            EVENT(wl_note_after(t));
+        }
     }
 }
 

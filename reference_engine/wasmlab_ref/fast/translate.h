@@ -8,6 +8,7 @@
 
 #include <setjmp.h>
 
+#include "events.h"
 #include "exec.h"
 
 enum { CLASS_I, CLASS_F64, CLASS_F32, CLASS_V }; /* of accumulators; vectors have none */
@@ -30,6 +31,7 @@ typedef struct control {
     uint32_t fixups;       /* of branches to its end */
     uint32_t else_fixup;
     uint32_t first_catch, n_catches;
+    uint32_t handlers;     /* try_tables around it, itself included; for events only */
     wl_block_type type;
 } control;
 
@@ -87,6 +89,9 @@ typedef struct translator {
     uint32_t n_tries, tries_capacity;
     wl_catch *catches;
     uint32_t n_catches, catches_capacity;
+
+    void *note;  /* events.c: of the instruction at hand */
+    uint32_t at; /* its offset in the module */
 
     accumulator acc[3];
     struct {

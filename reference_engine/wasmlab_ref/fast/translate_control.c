@@ -53,6 +53,7 @@ static void push_types(translator *t, const wl_type *types, uint32_t n) {
 static control *push_frame(translator *t, uint8_t kind) {
     control *c = &t->frames[t->depth++];
     *c = (control){.kind = kind, .fixups = NONE, .else_fixup = NONE, .entered = true};
+    EVENT(c->handlers = (t->depth > 1 ? c[-1].handlers : 0) + (kind == FRAME_TRY));
     return c;
 }
 
@@ -360,7 +361,9 @@ static void try_table(translator *t) {
     for (; n; n--) {
         wl_catch clause = {.kind = *t->p++};
         if (clause.kind < 2) clause.tag = t->instance->tags[wl_read_u32(&t->p)];
-        control *to = label(t, wl_read_u32(&t->p) + 1);
+        uint32_t index = wl_read_u32(&t->p);
+        control *to = label(t, index + 1);
+        EVENT(clause.edge = (uint8_t)wl_note_catch(t, index));
         clause.slot = to->base;
         wl_array_grow(t, &t->catches, &t->catches_capacity, t->n_catches + 1, sizeof(wl_catch));
         t->catches[t->n_catches] = clause;
