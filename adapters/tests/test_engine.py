@@ -11,7 +11,7 @@ import pytest
 
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import Target, resolve
-from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, shapes
 from wasmlab_ref.encode import encode
 from wasmlab_ref.text import parse_module
 
@@ -372,3 +372,44 @@ def test_a_share_of_the_stack(engines):
     native, _ = engines
     assert native.run(case).outcomes[1].kind == "returned"
     assert native.run(case, more={"stack": 1}).outcomes[1] == Outcome("exhausted", detail="call stack")
+
+
+IDENTITIES = binary(
+    """(module (type $s (struct (field (mut i32)))) (type $a (array i8))
+  (tag $t (export "t") (param eqref externref anyref))
+  (global $g (ref null $s) (struct.new $s (i32.const 1)))
+  (global $h (ref null $a) (array.new_default $a (i32.const 3)))
+  (table (export "table") 7 eqref) (table (export "hosts") 4 externref)
+  (func (export "fill")
+    (table.set 0 (i32.const 1) (global.get $g)) (table.set 0 (i32.const 2) (ref.i31 (i32.const 5)))
+    (table.set 0 (i32.const 3) (ref.i31 (i32.const 5))) (table.set 0 (i32.const 4) (global.get $h))
+    (table.set 0 (i32.const 5) (global.get $g)) (table.set 0 (i32.const 6) (global.get $h))
+    (table.set 1 (i32.const 1) (extern.convert_any (global.get $g)))
+    (table.set 1 (i32.const 3) (extern.convert_any (global.get $g))))
+  (func (export "many") (result i32 (ref null $s) anyref externref (ref null $a) (ref null $s) eqref i31ref)
+    (i32.const 7) (global.get $g) (struct.new $s (i32.const 1)) (extern.convert_any (global.get $g)) (global.get $h)
+    (global.get $g) (global.get $h) (ref.i31 (i32.const 1)))
+  (func (export "throw")
+    (throw $t (global.get $h) (extern.convert_any (global.get $g)) (global.get $h)))
+  (func (export "far") (result i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 eqref eqref eqref)
+    (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0)
+    (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0)
+    (global.get $g) (global.get $g) (global.get $g)))"""
+)
+
+
+@pytest.mark.parametrize("name", ["ref/py", "bridged", "ref/fast"])
+def test_equal_objects_of_one_outcome_are_told(name: str) -> None:
+    calls = [Invoke("a", export) for export in ("many", "throw", "far", "fill")]
+    steps = (Instantiate("a", 0), *calls, Read("a", "table"), Read("a", "hosts"))
+    with Engine(by_bridge() if name == "bridged" else resolve(name)) as engine:
+        found = [outcome.values for outcome in engine.run(Case((IDENTITIES,), steps)).outcomes[1:]]
+    assert found == [
+        ("i32:7", "ref.struct", "ref.struct", "ref.same:1", "ref.array:3", "ref.same:1", "ref.same:4", "ref.i31:1"),
+        ("ref.array:3", "ref.struct", "ref.same:0"),
+        (*["i64:0"] * 14, "ref.struct", "ref.same:e", "ref.struct"),
+        (),
+        ("i32:7", "ref.null", "ref.struct", "ref.i31:5", "ref.i31:5", "ref.array:3", "ref.same:2", "ref.same:5"),
+        ("i32:4", "ref.null", "ref.struct", "ref.null", "ref.same:2"),
+    ]
+    assert shapes(found[0])[5:7] == ["ref.struct", "ref.array:3"]

@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,19 @@ def spelled(call: str) -> str:
     return " ".join([export, *found])
 
 
-def engines_of(row: dict[str, Any], flags: dict[str, str]) -> dict[str, str]:
-    """The names of the bad engine and, if there is one, of the good one."""
-    given = {"limits": "false"}
+def rows_of(engine: str | None, only: Sequence[str]) -> tuple[Path, list[dict[str, Any]]]:
+    """The folder of the zoo, and its rows: of an engine, or of some names; ends with 3 where there is no zoo."""
+    folder = Path(os.environ.get("WASMLAB_ZOO") or ROOT.parent / "shared" / "zoo")
+    if not (folder / "zoo.yaml").is_file():
+        print(f"no zoo.yaml in {folder}; set WASMLAB_ZOO", file=sys.stderr)
+        raise SystemExit(3)
+    rows = yaml.safe_load((folder / "zoo.yaml").read_text())["bugs"]
+    return folder, [r for r in rows if engine in (None, r["engine"]) and (not only or r["id"] in only)]
+
+
+def engines_of(row: dict[str, Any], flags: dict[str, str], limits: bool = False) -> dict[str, str]:
+    """The names of the bad engine and, if there is one, of the good one; with or without the lab's `limits`."""
+    given = {} if limits else {"limits": "false"}
     if (level := row.get("config", {}).get("cranelift_opt_level")) is not None:
         given["opt"] = ("none", "speed", "speed_and_size")[level]
     suffix = "".join(f"+{key}={value}" for key, value in given.items() if key in flags)
@@ -91,12 +102,7 @@ def main() -> int:
     parser.add_argument("--engine", help="only the rows of this engine")
     parser.add_argument("rows", nargs="*", help="only these rows")
     args = parser.parse_args()
-    folder = Path(os.environ.get("WASMLAB_ZOO") or ROOT.parent / "shared" / "zoo")
-    if not (folder / "zoo.yaml").is_file():
-        print(f"zoo_check: no zoo.yaml in {folder}; set WASMLAB_ZOO", file=sys.stderr)
-        return 3
-    rows = yaml.safe_load((folder / "zoo.yaml").read_text())["bugs"]
-    chosen = [r for r in rows if args.engine in (None, r["engine"]) and (not args.rows or r["id"] in args.rows)]
+    folder, chosen = rows_of(args.engine, args.rows)
     found = 0
     for row in chosen:
         result = check(row, folder)

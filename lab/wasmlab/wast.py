@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, parse_value
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, parse_value, shapes
 from wasmlab_ref.decode import decode
 from wasmlab_ref.outcome import Malformed, trap_kinds
 from wasmlab_ref.text import print_module
@@ -98,7 +98,7 @@ def _assertion(action: str, outcome: Outcome) -> str:
     match outcome.kind:
         case "returned":
             try:
-                return " ".join([f"(assert_return {action}", *map(pattern, outcome.values)]) + ")"
+                return " ".join([f"(assert_return {action}", *map(pattern, shapes(outcome.values))]) + ")"
             except ValueError:
                 pass  # an engine may answer anything
         case "trapped":

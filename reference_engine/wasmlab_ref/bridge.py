@@ -28,14 +28,14 @@ from typing import NamedTuple, TypeAlias
 
 from . import bridge_code as code
 from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layout, makeable
-from .case import WIDTHS, Outcome, parse_value, value
+from .case import SAME, WIDTHS, Outcome, parse_value, value
 from .encode import encode
 from .interface import Interface
 from .syntax import Export, Global, Instr, Module, instr
 from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
 
 PAGE = 1 << 16
-WITH_PAYLOAD = frozenset(("ref.extern", "ref.i31", "ref.array"))
+WITH_PAYLOAD = frozenset(("ref.extern", "ref.i31", "ref.array", SAME))
 
 
 class Unbridgeable(ValueError):
@@ -323,7 +323,7 @@ def _value(slot: Slot, record: bytes) -> str:
     at = slot.offset
     if isinstance(slot.type, RefType):
         bits = int.from_bytes(record[at : at + 8], "little")
-        shape = SHAPES[bits & 7]
+        shape = SHAPES[bits & 0xF]
         return f"{shape}:{bits >> 32:x}" if shape in WITH_PAYLOAD else shape
     return value(slot.type, int.from_bytes(record[at : at + WIDTHS[slot.type] // 8], "little"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from .case import IDENTIFIED, SAME
 from .decode import merge_runs
 from .interface import Interface
 from .syntax import Catch, Func, Import, Instr, MemArg, instr
@@ -30,8 +31,8 @@ SELECTOR, SIZE, HEADER = 4, 8, 16
 TABLE_BOUND = 64
 """How many elements of a table are observed."""
 
-SHAPES = ("ref.null", "ref.func", "ref.extern", "ref.i31", "ref.struct", "ref.array", "ref.exn", "ref.any")
-NULL, FUNC, EXTERN, I31, STRUCT, ARRAY, EXN, ANY = range(8)
+SHAPES = ("ref.null", "ref.func", "ref.extern", "ref.i31", "ref.struct", "ref.array", "ref.exn", "ref.any", SAME)
+NULL, FUNC, EXTERN, I31, STRUCT, ARRAY, EXN, ANY, SAME_AS = range(9)
 
 _ANYREF, _EXTERNREF = SHORTHANDS["anyref"], SHORTHANDS["externref"]
 _HELPERS = {
@@ -39,6 +40,7 @@ _HELPERS = {
     "to_any": FuncType(("i64",), (_ANYREF,)),
     "shape_extern": FuncType((_EXTERNREF,), ("i64",)),
     "shape_any": FuncType((_ANYREF,), ("i64",)),
+    "same": FuncType((_ANYREF, _ANYREF), ("i32",)),
 }
 _HOST = {"extern": FuncType(("i32",), (_EXTERNREF,)), "number": FuncType((_EXTERNREF,), ("i32",))}
 
@@ -215,6 +217,19 @@ class Coder:
             code += [instr("return"), instr("end")]
         return ["i32"], code + self._number([instr("local.get", 0), instr("extern.convert_any")], 1)
 
+    def _same(self) -> tuple[list[ValType], list[Instr]]:
+        """Are two references to one structure or array?"""
+        eq = RefType(False, "eq")
+        tests = [step for heap in ("struct", "array") for step in (_FIRST, instr("ref.test", RefType(False, heap)))]
+        return [], [
+            *[*tests, instr("i32.or"), _SECOND, instr("ref.test", eq), instr("i32.and")],
+            instr("if", "i32"),
+            *[_FIRST, instr("ref.cast", eq), _SECOND, instr("ref.cast", eq), instr("ref.eq")],
+            instr("else"),
+            instr("i32.const", 0),
+            instr("end"),
+        ]
+
     def _number(self, reference: list[Instr], local: int) -> list[Instr]:
         """The shape of a host's reference, or ANY for what is none."""
         return [
@@ -252,16 +267,36 @@ class Coder:
     def _store(self, slots: Sequence[Slot], locals_: Locals) -> list[Instr]:
         """Store values that are on the stack, the last one on top."""
         code, stores = [], []
-        for slot in reversed(slots):
+        told = [at for at, slot in enumerate(slots[:IDENTIFIED]) if self._identifies(slot)]
+        kept: dict[int, int] = {}
+        for at, slot in reversed([*enumerate(slots)]):
             type_ = slot.type
             if isinstance(type_, RefType):
-                code += self._shape(slot.hierarchy)
+                if at in told and len(told) > 1:
+                    kept[at] = locals_.take(_ANYREF)
+                    code += [*self._as_any(slot), instr("local.tee", kept[at])]
+                    code.append(self._helper("shape_any"))
+                else:
+                    code += self._shape(slot.hierarchy)
                 type_ = "i64"
             local = locals_.take(type_)
             code.append(instr("local.set", local))
             stores += [_RECORD, instr("local.get", local), instr(f"{type_}.store", MemArg(0, 0, slot.offset))]
+        for at in kept:
+            for earlier in sorted((other for other in kept if other < at), reverse=True):  # the first one stays
+                stores += [instr("local.get", kept[at]), instr("local.get", kept[earlier]), self._helper("same")]
+                stores += [instr("if", None), _RECORD, instr("i64.const", SAME_AS | earlier << 32)]
+                stores += [instr("i64.store", MemArg(0, 0, slots[at].offset)), instr("end")]
         locals_.give_back()
         return code + stores
+
+    def _identifies(self, slot: Slot) -> bool:
+        """Can there be structures and arrays in a slot?"""
+        return self.gc and slot.hierarchy in ("any", "extern")
+
+    @staticmethod
+    def _as_any(slot: Slot) -> list[Instr]:
+        return [instr("any.convert_extern")] if slot.hierarchy == "extern" else []
 
     # Functions
 
@@ -321,9 +356,8 @@ class Coder:
     def _table(self, table: int, slot: Slot, at: str, locals_: Locals) -> list[Instr]:
         """The size as an i64, and the shapes of the first elements behind it."""
         i, to = locals_.take(at), locals_.take("i32")
-        locals_.give_back()
         size = [instr("table.size", table), *([instr("i64.extend_i32_u")] if at == "i32" else [])]
-        return [
+        code = [
             *[_RECORD, *size, instr("i64.store", MemArg(0, 0, slot.offset))],
             *[instr(f"{at}.const", 0), instr("local.set", i)],
             *[_RECORD, instr("i32.const", slot.offset + 8), instr("i32.add"), instr("local.set", to)],
@@ -332,14 +366,43 @@ class Coder:
             *[instr("local.get", i), instr(f"{at}.const", TABLE_BOUND), instr(f"{at}.ge_u"), instr("br_if", 1)],
             *[instr("local.get", to), instr("local.get", i), instr("table.get", table)],
             *[*self._shape(slot.hierarchy), instr("i64.store", MemArg(0, 0, 0))],
+            *(self._same_element(table, slot, (i, to), at, locals_) if self._identifies(slot) else ()),
             *[instr("local.get", i), instr(f"{at}.const", 1), instr(f"{at}.add"), instr("local.set", i)],
             *[instr("local.get", to), instr("i32.const", 8), instr("i32.add"), instr("local.set", to)],
             *[instr("br", 0), instr("end"), instr("end")],
         ]
+        locals_.give_back()
+        return code
+
+    def _same_element(self, table: int, slot: Slot, place: tuple[int, int], at: str, locals_: Locals) -> list[Instr]:
+        """Where element `i` is an object, and an earlier one is the same: tell so; the size is value 0."""
+        (i, to), j, found = place, locals_.take(at), locals_.take(_ANYREF)
+        wide = [instr("i64.extend_i32_u")] if at == "i32" else []
+        return [
+            *[instr("local.get", i), instr("table.get", table), *self._as_any(slot), instr("local.tee", found)],
+            *[instr("local.get", found), self._helper("same")],
+            instr("if", None),
+            *[instr(f"{at}.const", 0), instr("local.set", j)],
+            *[instr("block", None), instr("loop", None)],
+            *[instr("local.get", j), instr("local.get", i), instr(f"{at}.ge_u"), instr("br_if", 1)],
+            *[instr("local.get", j), instr(f"{at}.const", 1), instr(f"{at}.add"), instr("local.set", j)],
+            *[instr("local.get", j), instr(f"{at}.const", 1), instr(f"{at}.sub"), instr("table.get", table)],
+            *[
+                *self._as_any(slot),
+                instr("local.get", found),
+                self._helper("same"),
+                instr("i32.eqz"),
+                instr("br_if", 0),
+            ],
+            *[instr("local.get", to), instr("local.get", j), *wide, instr("i64.const", 32), instr("i64.shl")],
+            *[instr("i64.const", SAME_AS), instr("i64.or"), instr("i64.store", MemArg(0, 0, 0))],
+            *[instr("end"), instr("end"), instr("end")],
+        ]
 
 
 _KINDS = {FuncRef: "func", TableType: "table", GlobalType: "global", TagType: "tag"}
-_RECORD = instr("local.get", 0)
+_RECORD = _FIRST = instr("local.get", 0)
+_SECOND = instr("local.get", 1)
 
 
 def _payload(local: int) -> list[Instr]:

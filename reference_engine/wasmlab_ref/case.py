@@ -2,14 +2,16 @@
 
 Values travel as text, `type:hex`, the bits of a number or vector without leading zeros: "i32:2a",
 "f32:7fc00000", "v128:0".  References are told by shape: "ref.null", "ref.func", "ref.extern:5" (the host's
-reference number 5), "ref.i31:7", "ref.struct", "ref.array:3" (its length), "ref.exn", "ref.any" (none of these).
-Equal texts are equal values; no number ever passes through a float or a JSON number.
+reference number 5), "ref.i31:7", "ref.struct", "ref.array:3" (its length), "ref.exn", "ref.any" (none of these),
+"ref.same:2" (the structure or array that value number 2 of the same outcome is, counted from 0).  Equal texts are
+equal values; no number ever passes through a float or a JSON number.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -34,6 +36,21 @@ def parse_value(text: str) -> tuple[str, int]:
     elif not type_.startswith("ref.") or number < 0:
         raise ValueError(f"{text!r} is not a value: expected type:hexbits, such as i32:2a")
     return type_, number
+
+
+SAME = "ref.same"
+IDENTIFIED = 16
+"""Among so many values at the start of an outcome, and among all elements of a table, equal objects are told."""
+
+
+def shapes(values: Sequence[str]) -> list[str]:
+    """Values with the shapes of those that are the same as an earlier one."""
+    found: list[str] = []
+    for text in values:
+        type_, _, at = text.partition(":")
+        same = type_ == SAME and bool(_HEX.fullmatch(at)) and int(at, 16) < len(found)
+        found.append(found[int(at, 16)] if same else text)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

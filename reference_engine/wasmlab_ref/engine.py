@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from .case import parse_value, value
+from .case import IDENTIFIED, SAME, parse_value, value
 from .compile import translate
 from .control import Code
 from .events import Listener, Reporter, Weaver
@@ -71,7 +71,17 @@ def shape(ref: Value) -> str:
 
 def written(values: Sequence[Value], types: Sequence[ValType]) -> list[str]:
     """The texts of values."""
-    return [shape(v) if isinstance(t, RefType) else value(t, v) for v, t in zip(values, types, strict=True)]
+    texts = [shape(v) if isinstance(t, RefType) else value(t, v) for v, t in zip(values, types, strict=True)]
+    return identified(texts, values[:IDENTIFIED])
+
+
+def identified(texts: list[str], values: Sequence[Value]) -> list[str]:
+    """The texts, where a structure or array that is an earlier one, too, is told by the place of that."""
+    first: dict[int, int] = {}
+    for at, found in enumerate(values):
+        if isinstance(found, StructInst | ArrayInst) and (same := first.setdefault(id(found), at)) != at:
+            texts[at] = f"{SAME}:{same:x}"
+    return texts
 
 
 def argument(text: str, type_: ValType) -> Value:

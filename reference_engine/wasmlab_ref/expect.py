@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .case import Outcome, parse_value, value
+from .case import Outcome, parse_value, shapes, value
 from .outcome import trap_kinds
 from .script import Argument, Const, Either, Lanes, Nan, RefHost, RefNull, RefOf, Result
 
@@ -84,7 +84,7 @@ def returned(outcome: Outcome, results: Sequence[Result]) -> bool:
     return (
         outcome.kind == "returned"
         and len(outcome.values) == len(results)
-        and all(matches(text, expected) for text, expected in zip(outcome.values, results, strict=True))
+        and all(matches(text, expected) for text, expected in zip(shapes(outcome.values), results, strict=True))
     )
 
 

@@ -30,6 +30,8 @@ def meaning(text: str) -> str:
             return f"the scalar {_integer(bits, 31)}"
         case "ref.array":
             return f"an array of {bits}"
+        case "ref.same":
+            return f"the same object as value {bits + 1}"
         case "ref.extern":
             return f"the host's reference {bits}"
     return _REFERENCES.get(type_, "")

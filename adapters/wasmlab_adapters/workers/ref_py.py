@@ -22,7 +22,7 @@ from typing import Any
 from wasmlab_ref.bridge_code import TABLE_BOUND
 from wasmlab_ref.case import value
 from wasmlab_ref.decode import decode
-from wasmlab_ref.engine import Store, argument, shape, written
+from wasmlab_ref.engine import Store, argument, identified, shape, written
 from wasmlab_ref.events import Listener
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.handlers import Stack
@@ -190,8 +190,9 @@ class Session:
                 self.mask([content])
                 return written([content], [type_.value])
             case TableInst() as table:
-                self.mask([0, *table.refs[:TABLE_BOUND]])
-                return [value(table.type.address, len(table.refs)), *map(shape, table.refs[:TABLE_BOUND])]
+                seen = [0, *table.refs[:TABLE_BOUND]]
+                self.mask(seen)
+                return identified([value(table.type.address, len(table.refs)), *map(shape, seen[1:])], seen)
         raise Unsupported(f"export {step['export']} is no global or table")
 
     def memory(self, step: dict[str, Any], size: int | None = None) -> MemInst:

@@ -24,6 +24,7 @@
 
 enum { RETURNED, TRAPPED, THREW, EXHAUSTED, MALFORMED, INVALID, UNLINKABLE, UNSUPPORTED };
 #define TABLE_BOUND 64 /* elements of a table that are shown */
+#define IDENTIFIED 16  /* values among which equal objects are told */
 
 /* ---- Bytes ----------------------------------------------------------------------------------------------------- */
 
@@ -285,6 +286,19 @@ static const char *shape(const wl_store *x, wl_refval r, wl_type type, char text
     return text;
 }
 
+/* Is a reference one to a structure or an array? */
+static bool is_object(const wl_store *x, wl_refval r, wl_type type) {
+    if (!wl_is_ref(type) || !r || WL_TAG(r) == WL_TAG_HOST || WL_TAG(r) == WL_TAG_I31) return false;
+    uint32_t heap = wl_heap(type);
+    return heap != WL_HEAP_EXN && heap != WL_HEAP_FUNC &&
+           !(heap >= WL_FIRST_DEFINED && wl_type_of_id(x->engine, heap - WL_FIRST_DEFINED)->kind == WL_FUNC);
+}
+
+static void put_same(session *s, uint32_t earlier) {
+    char out[24];
+    put_text(&s->answer, out, (size_t)snprintf(out, sizeof out, "ref.same:%x", earlier));
+}
+
 static void put_value(session *s, const uint64_t *slot, wl_type type) {
     char out[48], room[32];
     unsigned long long low = slot[0];
@@ -303,8 +317,17 @@ static void put_value(session *s, const uint64_t *slot, wl_type type) {
 }
 
 static void put_values(session *s, const uint64_t *slots, const wl_type *types, uint32_t n) {
+    wl_refval seen[IDENTIFIED] = {0};
     put_u32(&s->answer, n);
-    for (uint32_t i = 0; i < n; slots += wl_slots(types[i++])) put_value(s, slots, types[i]);
+    for (uint32_t i = 0; i < n; slots += wl_slots(types[i++])) {
+        uint32_t earlier = i;
+        if (i < IDENTIFIED && is_object(s->store, slots[0], types[i])) {
+            seen[i] = slots[0];
+            for (earlier = 0; seen[earlier] != slots[0];) earlier++;
+        }
+        if (earlier < i) put_same(s, earlier);
+        else put_value(s, slots, types[i]);
+    }
 }
 
 /* The value that a text says, into its slots. */
@@ -625,7 +648,13 @@ static void get(session *s, reader *r) {
         outcome(s, RETURNED, "");
         put_u32(&s->answer, n + 1);
         put_value(s, &t->size, t->is64 ? WL_I64 : WL_I32);
-        for (uint32_t i = 0; i < n; i++) put_value(s, &t->elements[i], t->type);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t earlier = i;
+            if (is_object(s->store, t->elements[i], t->type))
+                for (earlier = 0; t->elements[earlier] != t->elements[i];) earlier++;
+            if (earlier < i) put_same(s, earlier + 1);
+            else put_value(s, &t->elements[i], t->type);
+        }
     } else {
         outcome(s, UNSUPPORTED, "export %.*s is no global or table", field.n > 100 ? 100 : (int)field.n,
                 (const char *)field.p);
