@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from zoo import BUGS, case_of, resolve
 
+from wasmlab.crew import Crew, Question
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Judgement
 from wasmlab.loading import load_file
 from wasmlab.reduce import Budget, reduce
 from wasmlab.signature import key_of
 from wasmlab.wast import to_wast
-from wasmlab_ref.case import Case, Instantiate, Invoke, Read
+from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register
 from wasmlab_ref.decode import decode
 from wasmlab_ref.validate import validate
 
@@ -127,3 +131,59 @@ def test_where_a_memory_differs_is_told_and_tested(tmp_path: Path) -> None:
     again = load_file(path).case
     assert resolve("right").run(again).outcomes[-1].values == (f"i32:{right:x}",)
     assert resolve("bug/sub-equal").run(again).outcomes[-1].values != (f"i32:{right:x}",)
+
+
+def test_several_at_once_end_where_one_does() -> None:
+    case = case_of(EVERYTHING, steps=STEPS)
+    engines = [resolve("right"), resolve("bug/sub-equal")]
+    verdict, _ = Judgement().compare(engines, case)
+
+    def ask(candidate: Case, names: tuple[str, ...] = ("right", "bug/sub-equal")) -> bool:
+        again, _ = Judgement().compare([resolve(name) for name in names], candidate)
+        return again.diverges and key_of(again) == key_of(verdict)
+
+    alone = reduce(case, verdict.step, ask, engines[0])
+    opened: list[int] = []
+
+    @contextmanager
+    def own() -> Iterator[Question]:
+        opened.append(threading.get_ident())
+        yield ask
+
+    seen: list[int] = []
+    with Crew(own, 3) as crew:
+        together = reduce(
+            case, verdict.step, ask, engines[0], crew=crew, progress=lambda parts, asked: seen.append(asked)
+        )
+    assert together == alone
+    assert len(set(opened)) == 3
+    assert seen == sorted(seen)
+    assert len(seen) > 3
+
+
+def test_what_goes_wrong_in_a_crew_is_raised() -> None:
+    @contextmanager
+    def nothing() -> Iterator[Question]:
+        raise OSError("no engine")
+        yield
+
+    with Crew(nothing, 2) as crew, pytest.raises(OSError, match="no engine"):
+        crew.answers([case_of(EVERYTHING)])
+
+
+def test_exports_and_segments_that_nobody_needs_go() -> None:
+    host = '(module (table (export "t") 4 funcref) (memory (export "m") 1) (func (export "f")))'
+    user = """(module (import "host" "f" (func $f)) (table (export "t") 4 funcref) (memory (export "m") 1)
+      (elem (i32.const 0) func $f $f $f) (data (i32.const 0) "abcdefgh") (func (export "f")))"""
+    steps = (Instantiate("h", 0), Register("h", "host"), Instantiate("a", 1), Read("a", "t"))
+    case = case_of(host, user, steps=steps)
+
+    def same(candidate: Case) -> bool:
+        outcomes = resolve("right").run(candidate).outcomes
+        return bool(outcomes) and outcomes[-1].values[:2] == ("i64:4", "ref.func")
+
+    reduced = reduce(case, None, same, resolve("right"))
+    (module,) = (decode(data) for data in reduced.modules)
+    assert [export.name for export in module.exports] == ["t"]
+    assert [len(segment.init) for segment in module.elems] == [1]
+    assert not module.datas

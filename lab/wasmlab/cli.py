@@ -17,6 +17,7 @@ COMMANDS = {
     "fuzz": "Find divergences between engines.",
     "conform": "Run an official suite on engines.",
     "diff": "Run one file on every engine, side by side.",
+    "reduce": "Shrink a case that shows a divergence.",
     "run": "Call a function on one engine.",
     "matrix": "Run a matrix of engines, suites and campaigns.",
     "report": "Make a report of one or many campaigns.",

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from wasmlab_ref.case import Case
 
+from .crew import Crew, Question
 from .foreign import plain
 from .judgement import Again, Judgement
 from .model import Batch, Divergence, kept
 from .oracle import BROKEN, Verdict, pairs
 from .plan import EngineLike, Plan
-from .reduce import Budget, reduce
+from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 
 STALE = 3
@@ -144,22 +145,26 @@ def shrink(
     judgement: Judgement,
     budget: Budget,
     tries: int = 1,
+    crew: Callable[[Callable[[Sequence[EngineLike], Judgement], Question]], Crew] | None = None,
+    progress: Callable[[Parts, int], None] = lambda parts, asked: None,
 ) -> tuple[dict[str, Any], Signature]:
     """Reduce a case that diverges at constant key; the fields of a `Divergence`, and its signature.
 
-    A candidate shows it if one of `tries` runs does.
+    A candidate shows it if one of `tries` runs does.  `crew` makes one from what makes a question of engines.
     """
     key, started = key_of(verdict), time.monotonic()
     deadline = HASTE if times_out(verdict) else None
 
-    def same(candidate: Case) -> bool:
-        for _ in range(tries):
-            found = judgement.compare(engines, candidate, deadline)[0]
-            if found.diverges and key_of(found) == key:
-                return True
-        return False
+    def question(asked: Sequence[EngineLike], judge: Judgement) -> Question:
+        def same(candidate: Case) -> bool:
+            verdicts = (judge.compare(asked, candidate, deadline)[0] for _ in range(tries))
+            return any(found.diverges and key_of(found) == key for found in verdicts)
 
-    reduced = reduce(case, verdict.step, same, engines[0], budget)
+        return same
+
+    same = question(engines, judgement)
+    with crew(question) if crew else nullcontext() as several:
+        reduced = reduce(case, verdict.step, same, engines[0], budget, several, progress)
     for _ in range(tries):
         final, answers = judgement.compare(engines, reduced, deadline)
         if final.diverges:

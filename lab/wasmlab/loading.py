@@ -18,6 +18,7 @@ from wasmlab_ref.text import parse_module, syntax_error_caret
 from .calls import call
 from .companion import bare_case
 from .errors import UsageError
+from .findings import find
 
 SUFFIXES = ".wasm, .wat, .wast or .json"
 
@@ -29,6 +30,20 @@ class Loaded:
     case: Case
     made_up: bool = False
     notes: list[str] = field(default_factory=list)
+    engines: tuple[str, ...] = ()
+    """The engines that differed, if it is a stored finding."""
+
+
+def load_any(text: str, calls: Sequence[str] = (), whole: bool = False) -> Loaded:
+    """The case of a file, or of a stored finding: its reduced case, or the `whole` one that it came from."""
+    if (found := find(text)) is not None:
+        run, divergence = found
+        notes = [f"finding {divergence.id} of {run.folder}: {divergence.sentence}"]
+        return Loaded(divergence.case if whole else divergence.reduced, False, notes, tuple(divergence.answers))
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text}: {'is a folder' if path.is_dir() else 'does not exist'}", hint=f"expected {SUFFIXES}")
+    return load_file(path, calls)
 
 
 def load_file(path: Path, calls: Sequence[str] = ()) -> Loaded:

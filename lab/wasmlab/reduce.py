@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Step
+from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register, Step
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Malformed, Rejected
@@ -19,6 +19,7 @@ from wasmlab_ref.syntax import Active, Func, Module
 from wasmlab_ref.validate import validate
 
 from . import edits
+from .crew import Crew
 from .isolate import isolated
 from .renumber import without_unused
 from .stacks import Context
@@ -67,22 +68,38 @@ Pass = Callable[[Parts], Iterator[Parts]]
 
 
 def reduce(
-    case: Case, step: int | None, same: Callable[[Case], bool], observer: Any, budget: Budget | None = None
+    case: Case,
+    step: int | None,
+    same: Callable[[Case], bool],
+    observer: Any,
+    budget: Budget | None = None,
+    crew: Crew | None = None,
+    progress: Callable[[Parts, int], None] = lambda parts, asked: None,
 ) -> Case:
     """The smallest version of `case` found for which `same` holds; `case` itself if it never does.
 
     `step` is the index of the last step that matters (None: all do), `observer` an engine that is asked for the
-    values of intermediate results.
+    values of intermediate results.  A `crew` asks about several candidates at once, with the same result in the end.
+    `progress` hears of each step: what is left, and how many candidates were tried.
     """
-    return Reducer(case, same, observer, budget or Budget()).reduce(step)
+    return Reducer(case, same, observer, budget or Budget(), crew, progress).reduce(step)
 
 
 class Reducer:
     """The state of one reduction."""
 
-    def __init__(self, case: Case, same: Callable[[Case], bool], observer: Any, budget: Budget) -> None:
+    def __init__(
+        self,
+        case: Case,
+        same: Callable[[Case], bool],
+        observer: Any,
+        budget: Budget,
+        crew: Crew | None = None,
+        progress: Callable[[Parts, int], None] = lambda parts, asked: None,
+    ) -> None:
         self.best, self.same, self.observer, self.budget = case, same, observer, budget
-        self._seen: set[tuple[Any, ...]] = set()
+        self.crew, self.progress = crew, progress
+        self._known: dict[tuple[Any, ...], bool] = {}
         self._valid: dict[bytes, bool] = {}
         try:
             self.parts: Parts | None = Parts(tuple(decode(m) for m in case.modules), case.steps)
@@ -114,17 +131,42 @@ class Reducer:
 
     def accept(self, candidate: Parts) -> bool:
         """Go on from `candidate`, if it is smaller, valid and still shows the same."""
-        if self.budget.spent() or (self.parts is not None and self.measure(candidate) >= self.measure(self.parts)):
-            return False
+        return self.first_of([candidate]) is not None
+
+    def first_of(self, candidates: Iterable[Parts | None]) -> int | None:
+        """Go on from the first candidate that is smaller, valid and still shows the same; its place among them."""
+        at_once = self.crew.size if self.crew else 1
+        waiting: list[tuple[int, Parts, Case]] = []
+        for place, candidate in enumerate(candidates):
+            if self.budget.spent():
+                return None
+            if candidate is None or (case := self._worth_asking(candidate)) is None:
+                continue
+            waiting.append((place, candidate, case))
+            if len(waiting) == at_once:
+                if (found := self._ask(waiting)) is not None:
+                    return found
+                waiting = []
+        return self._ask(waiting) if waiting and not self.budget.spent() else None
+
+    def _worth_asking(self, candidate: Parts) -> Case | None:
+        if self.parts is not None and self.measure(candidate) >= self.measure(self.parts):
+            return None
         case = self.case(candidate)
-        if case is None or (case.modules, case.steps) in self._seen:
-            return False
-        self._seen.add((case.modules, case.steps))
-        self.budget.asked += 1
-        if not self.same(case):
-            return False
-        self.parts, self.best = candidate, case
-        return True
+        return None if case is None or self._known.get((case.modules, case.steps)) is False else case
+
+    def _ask(self, waiting: Sequence[tuple[int, Parts, Case]]) -> int | None:
+        """Which of several candidates is the first to hold, all asked at once."""
+        new = [case for _, _, case in waiting if (case.modules, case.steps) not in self._known]
+        self.budget.asked += len(new)
+        answers = self.crew.answers(new) if self.crew else [self.same(case) for case in new]
+        self._known.update(((case.modules, case.steps), answer) for case, answer in zip(new, answers, strict=True))
+        for place, candidate, case in waiting:
+            if self._known[case.modules, case.steps]:
+                self.parts, self.best = candidate, case
+                self.progress(candidate, self.budget.asked)
+                return place
+        return None
 
     def case(self, candidate: Parts) -> Case | None:
         """The case that `candidate` encodes to; None if a module of it is not valid."""
@@ -170,7 +212,7 @@ class Reducer:
     def _first(self, passed: Pass) -> None:
         """Take the first candidate that holds, and begin again, until none does."""
         while self.parts is not None and not self.budget.spent():
-            if not any(self.accept(candidate) for candidate in passed(self.parts)):
+            if self.first_of(passed(self.parts)) is None:
                 return
 
     def _list(self, items: Callable[[Parts], Sequence[T]], without: Callable[[Parts, Sequence[T]], Parts]) -> None:
@@ -179,17 +221,12 @@ class Reducer:
             return
         size = len(items(self.parts))
         while size and not self.budget.spent():
-            at = 0
-            while at < len(found := items(self.parts)):
-                if not self._drop(without, found[at : at + size]):
-                    at += size
-            size = min(size // 2, len(found))
-
-    def _drop(self, without: Callable[[Parts, Sequence[T]], Parts], dropped: Sequence[T]) -> bool:
-        try:
-            return self.parts is not None and self.accept(without(self.parts, dropped))
-        except KeyError:
-            return False
+            at: int | None = 0
+            while at is not None and at < len(found := items(parts := self.parts)):
+                chunks = [found[i : i + size] for i in range(at, len(found), size)]
+                place = self.first_of(_dropped(without, parts, chunk) for chunk in chunks)
+                at = None if place is None else at + place * size
+            size = min(size // 2, len(items(self.parts)))
 
     def _bytes_only(self, step: int | None) -> None:
         """Fewer steps of a case with a module that cannot be decoded."""
@@ -198,6 +235,13 @@ class Reducer:
             candidate = Case(self.best.modules, (*steps[:at], *steps[at + 1 :]), self.best.origin)
             if not self.budget.spent() and self.same(candidate):
                 self.best, steps = candidate, candidate.steps
+
+
+def _dropped(without: Callable[[Parts, Sequence[T]], Parts], parts: Parts, chunk: Sequence[T]) -> Parts | None:
+    try:
+        return without(parts, chunk)
+    except KeyError:
+        return None
 
 
 def _bits(values: Iterable[Any]) -> int:
@@ -249,16 +293,25 @@ Item = tuple[int, str, Any]
 
 def _items(parts: Parts) -> list[Item]:
     """What can go from a module together with all that only it needs."""
-    mentioned = {step.export for step in parts.steps if isinstance(step, Invoke | Read)}
-    wanted = {item.name for module in parts.modules for item in module.imports}
+    wanted = _wanted(parts)
     found: list[Item] = []
     for at, m in enumerate(parts.modules):
         found += [(at, "customs", i) for i in range(len(m.customs))]
         found += [(at, "start", 0)] if m.start is not None else []
         found += [(at, "datas", i) for i, d in enumerate(m.datas) if isinstance(d.mode, Active)]
         found += [(at, "elems", i) for i, e in enumerate(m.elems) if isinstance(e.mode, Active)]
-        found += [(at, "exports", i) for i, e in enumerate(m.exports) if e.name not in mentioned | wanted]
+        found += [(at, "exports", i) for i, e in enumerate(m.exports) if (at, e.name) not in wanted]
         found += [(at, "unused", 0)]
+    return found
+
+
+def _wanted(parts: Parts) -> set[tuple[int, str]]:
+    """Module and name of the exports that a step mentions, or that may be what another module imports."""
+    module_of = {s.name: s.module for s in parts.steps if isinstance(s, Instantiate)}
+    found = {(module_of.get(s.name, -1), s.export) for s in parts.steps if isinstance(s, Invoke | Read)}
+    for register in (s for s in parts.steps if isinstance(s, Register)):
+        names = {i.name for m in parts.modules for i in m.imports if i.module == register.module}
+        found |= {(module_of.get(register.name, -1), name) for name in names}
     return found
 
 
@@ -326,6 +379,20 @@ def simpler_initialisers(parts: Parts) -> Iterator[Parts]:
             yield parts.with_module(at, changed)
 
 
+def shorter_segments(parts: Parts) -> Iterator[Parts]:
+    """Segments without their second half, their first, or their last or first item."""
+    for at, module in enumerate(parts.modules):
+        for kind in ("elems", "datas"):
+            segments = getattr(module, kind)
+            for i, segment in enumerate(segments):
+                init = segment.init
+                for less in dict.fromkeys((init[: len(init) // 2], init[len(init) // 2 :], init[:-1], init[1:])):
+                    if len(less) < len(init):
+                        changed = (*segments[:i], replace(segment, init=less), *segments[i + 1 :])
+                        fields: dict[str, Any] = {kind: changed}
+                        yield parts.with_module(at, replace(module, **fields))
+
+
 def single_call(parts: Parts) -> Iterator[Parts]:
     """Calls made once where they were repeated."""
     for at, step in enumerate(parts.steps):
@@ -333,4 +400,6 @@ def single_call(parts: Parts) -> Iterator[Parts]:
             yield Parts(parts.modules, (*parts.steps[:at], replace(step, repeat=1), *parts.steps[at + 1 :]))
 
 
-PASSES: tuple[Pass, ...] = (smaller_bodies, simpler_initialisers, fewer_locals, simpler_constants, single_call)
+PASSES: tuple[Pass, ...] = (
+    smaller_bodies, shorter_segments, simpler_initialisers, fewer_locals, simpler_constants, single_call,
+)  # fmt: skip

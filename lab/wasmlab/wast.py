@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, parse_value, shapes
 from wasmlab_ref.decode import decode
 from wasmlab_ref.outcome import Malformed, trap_kinds
+from wasmlab_ref.syntax import Module
 from wasmlab_ref.text import print_module
 from wasmlab_ref.text.numbers import F32, F64, float_text
 from wasmlab_ref.text.print import string
+from wasmlab_ref.types import RefType
 
 from .stacks import Context
 
@@ -19,11 +21,18 @@ SHAPES = frozenset({"ref.any", "ref.eq", "ref.i31", "ref.struct", "ref.array", "
 """References that a script can only expect by shape."""
 
 
-def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "", byte: tuple[int, int, int] | None = None) -> str:
+def to_wast(
+    case: Case,
+    outcomes: Sequence[Outcome],
+    title: str = "",
+    byte: tuple[int, int, int] | None = None,
+    entry: tuple[int, int] | None = None,
+) -> str:
     """The script; `outcomes` (of the reference) say what is right, one for each step.
 
     What a script cannot say (the content of memories and tables) becomes a comment; but if `byte` gives the index of
-    a step that reads a memory, an address and the byte there, a module that looks for it is added.
+    a step that reads a memory, an address and the byte there, a module that looks for it is added.  Likewise `entry`:
+    a step that reads a table, and which of its outcome's values to look for (0: the size, else whether it is null).
     """
     lines = [f";; {line}" for line in title.splitlines()]
     for number, step in enumerate(case.steps):
@@ -31,6 +40,8 @@ def to_wast(case: Case, outcomes: Sequence[Outcome], title: str = "", byte: tupl
         lines += _step(case, step, outcome)
         if byte is not None and byte[0] == number and isinstance(step, Read):
             lines += _check(case, step, *byte[1:])
+        if entry is not None and entry[0] == number and isinstance(step, Read):
+            lines += _check_table(case, step, outcome, entry[1])
     return "\n".join(lines) + "\n"
 
 
@@ -82,9 +93,7 @@ def _instantiate(data: bytes, name: str, outcome: Outcome) -> Iterator[str]:
 
 def _check(case: Case, step: Read, address: int, right: int) -> Iterator[str]:
     """A module that imports the memory that was read, and looks at one byte."""
-    module = next(s.module for s in case.steps if isinstance(s, Instantiate) and s.name == step.name)
-    decoded = decode(case.modules[module])
-    index = next(e.index for e in decoded.exports if e.name == step.export)
+    decoded, index = _read_from(case, step)
     type_ = Context(decoded).memories[index].address
     yield f'(register "wasmlab" {identifier(step.name)})'
     yield f"""(module $check
@@ -92,6 +101,35 @@ def _check(case: Case, step: Read, address: int, right: int) -> Iterator[str]:
   (func (export "byte") (param {type_}) (result i32) (i32.load8_u (local.get 0)))
 )"""
     yield f'(assert_return (invoke $check "byte" ({type_}.const {address:#x})) (i32.const {right:#x}))'
+
+
+def _check_table(case: Case, step: Read, outcome: Outcome, place: int) -> Iterator[str]:
+    """A module that imports the table that was read, and looks at its size, or whether an entry is null."""
+    decoded, index = _read_from(case, step)
+    type_ = Context(decoded).tables[index]
+    address, heap = type_.address, type_.element.heap
+    if type_.element not in (RefType(True, "func"), RefType(True, "extern")) or place >= len(outcome.values):
+        return
+    size, is_null = "(table.size 0)", "(ref.is_null (table.get (local.get 0)))"
+    right = f"({address}.const {parse_value(outcome.values[0])[1]:#x})"
+    yield f'(register "wasmlab" {identifier(step.name)})'
+    yield f"""(module $check
+  (import "wasmlab" {_string(step.export)} (table {"i64 " if address == "i64" else ""}0 {heap}ref))
+  (func (export "size") (result {address}) {size})
+  (func (export "is_null") (param {address}) (result i32) {is_null})
+)"""
+    if place == 0:
+        yield f'(assert_return (invoke $check "size") {right})'
+    else:
+        null = int(outcome.values[place] == "ref.null")
+        yield f'(assert_return (invoke $check "is_null" ({address}.const {place - 1})) (i32.const {null}))'
+
+
+def _read_from(case: Case, step: Read) -> tuple[Module, int]:
+    """The module whose export a step reads, and the index behind that."""
+    module = next(s.module for s in case.steps if isinstance(s, Instantiate) and s.name == step.name)
+    decoded = decode(case.modules[module])
+    return decoded, next(e.index for e in decoded.exports if e.name == step.export)
 
 
 def _assertion(action: str, outcome: Outcome) -> str:

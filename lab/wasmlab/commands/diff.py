@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +16,7 @@ from wasmlab_ref.isa import BY_MNEMONIC
 
 from ..display import output
 from ..foreign import plain
-from ..loading import Loaded, load_file
+from ..loading import Loaded, load_any
 from ..opening import judging, names_of, opened
 from ..oracle import Verdict
 from ..signature import NOISE, opcodes, size
@@ -28,16 +27,18 @@ CITED = 8
 
 
 @click.command("diff")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
+@click.argument("file")
+@click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime. A finding has its own.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
 @click.option("--invoke", "calls", multiple=True, help='A call of a bare module, "add 1 0x2"; may be repeated.')
 @click.option("--all", "everything", is_flag=True, help="Show all steps, not only up to the first difference.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def diff(
-    file: Path, engines: str, more: tuple[str, ...], calls: tuple[str, ...], everything: bool, as_json: bool
+    file: str, engines: str, more: tuple[str, ...], calls: tuple[str, ...], everything: bool, as_json: bool
 ) -> None:
     """Run a .wasm, .wat or .wast file, or a case (.json), on every engine; show the outcomes and what they mean.
+
+    A finding of a campaign is FOLDER/ID, or its ID alone where the campaign is in this folder.
 
     A bare module gets companions for its imports, and without --invoke calls, from its digest: the same on every
     machine. Ends with 1 where the engines diverge.
@@ -45,8 +46,9 @@ def diff(
     \b
     Example: wasmlab diff add.wat --engines ref,wasmtime
     """
-    loaded = load_file(file, calls)
-    with opened(names_of(engines, more)) as started, judging(started) as judgement:
+    loaded = load_any(file, calls)
+    names = loaded.engines if loaded.engines and not engines and not more else names_of(engines, more)
+    with opened(names) as started, judging(started) as judgement:
         verdict, answers = judgement.compare(started, loaded.case)
     if as_json:
         click.echo(json.dumps(to_json(loaded.case, verdict, answers)))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,20 +23,7 @@ from ..opening import REFERENCE, common_features, engine_errors, merged_stages, 
 from ..parallel import Totals, hunt
 from ..plan import Plan
 from ..store import Store, load
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """`90`, `90s`, `10m`, `2h`, `1d`: seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
-        if not found or not float(found[1]):
-            self.fail(f"{value!r} is no duration: expected 90s, 10m, 2h", param, ctx)
-        return float(found[1]) * _UNITS[found[2]]
+from .options import Duration, stopping
 
 
 @click.command("fuzz")
@@ -109,7 +92,7 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
     """Run it, with a display; was it interrupted?"""
     from dataclasses import replace
 
-    with Store(folder, campaign) as store, _stopping() as stop, engine_errors():
+    with Store(folder, campaign) as store, stopping() as stop, engine_errors():
         with Display(plan.engines, plan.examples, duration) as display:
             engines = ", ".join(f"{e.resolved or e.name} {e.version}".strip() for e in campaign.engines)
             display.note(f"{engines}; seed {plan.seed}; {folder}")
@@ -127,25 +110,6 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
             except KeyboardInterrupt:
                 return True
         return stop.is_set()
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; the second one interrupts."""
-    event = threading.Event()
-
-    def handle(number: int, frame: Any) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-        click.echo("\nstopping; Ctrl-C again to stop at once", err=True)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _finish(folder: Path, as_json: bool, html: bool) -> None:
