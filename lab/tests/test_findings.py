@@ -53,7 +53,7 @@ def test_a_finding_is_found_by_its_id(night: Path) -> None:
     for text in ("00000000", "night/00000000", f"elsewhere/{id_}"):
         with pytest.raises(UsageError, match="no file and no finding"):
             find(text)
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UsageError, match="does not exist"):
         load_any("nothing.wat")
     with pytest.raises(UsageError, match="is a folder"):
         load_any("night")
@@ -126,7 +126,4 @@ def test_a_table_that_differs_is_looked_at_by_the_script(
     last = zoo.resolve("right").run(script).outcomes[-1]
     expected = values[0] if place == 0 else f"i32:{int(values[place] == 'ref.null'):x}"
     assert last == Outcome("returned", (expected,))
-    assert (
-        f"{expected.replace(':', '.const 0x')})" in path.read_text()
-        or f"(i32.const {expected[-1]})" in path.read_text()
-    )
+    assert path.read_text().count("assert_return") == 1
