@@ -145,13 +145,13 @@ def test_a_program_runs() -> None:
 
 
 def test_ref_is_an_alias(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_module_present", lambda _: True)
+    monkeypatch.setattr(registry, "module_present", lambda _: True)
     target = resolve("ref")
     assert (target.name, target.resolved) == ("ref", "ref/fast")
     roots = target.env["PYTHONPATH"].split(os.pathsep)
     for package in ("wasmlab_ref", "wasmlab_adapters", "wasmlab_matrices"):
         assert any((Path(root) / package).is_dir() for root in roots)
-    monkeypatch.setattr(registry, "_module_present", lambda _: False)
+    monkeypatch.setattr(registry, "module_present", lambda _: False)
     with pytest.raises(EngineUnavailable, match="no variant of ref"):
         resolve("ref")
 

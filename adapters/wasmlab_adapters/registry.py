@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shlex
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import wasmlab_matrices
-import wasmlab_ref
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
 from wasmlab_ref.case import Outcome
 
+from .command import IN_AN_IMAGE, Choice, command, local_layout, module_present
 from .emulation import SLOWER, Machine, machine
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import MACHINES, find_installed, host_architecture, install
@@ -154,10 +151,7 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     parsed = EngineName.parse(name) if isinstance(name, str) else name
     if parsed.program:
         return _resolve_program(parsed.program)
-    rows = load_engines()
-    if parsed.engine not in rows:
-        raise EngineNameError(unknown("engine", parsed.engine, rows))
-    row = rows[parsed.engine]
+    row = row_of(parsed.engine)
     where = machine(parsed.arch, parsed.cpu) if parsed.arch else None
     arch = parsed.arch or host_architecture()
     if arch not in row.architectures:
@@ -174,7 +168,8 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
     version, package = _package(parsed, row, fetch)
     image = _image(parsed, version, package, variant, fetch) if where else ""
-    argv, env = _command(row, variant, _IN_AN_IMAGE if where else _here(package))
+    layout = IN_AN_IMAGE if where else local_layout(package)
+    argv, env = command(Choice(row, variant, flags, version, arch, package), layout)
     resolved = replace(
         parsed, version=version if row.package else "", variant=variant_name, cpu=where.cpu if where else ""
     )
@@ -182,15 +177,24 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         name=str(parsed),
         resolved=str(resolved),
         version=version,
-        argv=(*argv, *(f"{key}={value}" for key, value in flags.items())),
+        argv=tuple(argv),
         env=env,
         limits=_slower(row.limits) if where and where.cpu else row.limits,
-        features=frozenset(row.features) - frozenset(variant.without if variant else ()),
+        features=row.features_of(variant),
         traps=row.traps,
         quirks=row.quirks,
         machine=where,
         image=image,
     )
+
+
+def row_of(engine: str) -> EngineRow:
+    """The row of an engine, by its name or one that it also has."""
+    rows = load_engines()
+    names = {name: row for key, row in rows.items() for name in (key, *row.names)}
+    if engine not in names:
+        raise EngineNameError(unknown("engine", engine, names))
+    return names[engine]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -215,16 +219,9 @@ def _resolve_program(program: str) -> Target:
 def _first_present(engine: str, row: EngineRow) -> str:
     for name in row.alias:
         module = row.variants[name].module
-        if not module or _module_present(module):
+        if not module or module_present(module):
             return name
     raise EngineUnavailable(f"no variant of {engine} is present: {', '.join(row.alias)}", "is wasmlab installed whole?")
-
-
-def _module_present(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path | None]:
@@ -268,35 +265,3 @@ def _slower(limits: Limits) -> Limits:
         memory=limits.memory * 3 // 2,
         recycle_memory=limits.recycle_memory * 3 // 2,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where the parts of a worker lie: the interpreter, the adapters, the roots of packages, the engine's package."""
-
-    python: str
-    adapters: str
-    roots: str
-    package: str
-
-
-_IN_AN_IMAGE = _Layout("python3", "/opt/wasmlab/wasmlab_adapters", "/opt/wasmlab", "/opt/engine")
-
-
-def _here(package: Path | None) -> _Layout:
-    here = Path(__file__).resolve().parent
-    packages = [str(here), *wasmlab_ref.__path__, *wasmlab_matrices.__path__]
-    roots = dict.fromkeys(str(Path(package).resolve().parent) for package in packages)
-    return _Layout(sys.executable, str(here), os.pathsep.join(roots), str(package or ""))
-
-
-def _command(row: EngineRow, variant: Variant | None, layout: _Layout) -> tuple[list[str], dict[str, str]]:
-    """The worker's command and environment: Python, with nothing on its path but the lab."""
-    module = (variant.module if variant else "") or row.module
-    arguments = [argument.replace("{package}", layout.package) for argument in row.arguments]
-    # -P: neither the working directory nor the worker's own folder may stand in for a package.
-    if not module:
-        return [layout.python, "-P", f"{layout.adapters}/{row.file}", *arguments], {}
-    if not _module_present(module):
-        raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
-    return [layout.python, "-P", "-m", module, *arguments], {"PYTHONPATH": layout.roots}

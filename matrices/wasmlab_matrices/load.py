@@ -86,13 +86,15 @@ class Variant:
     about: str
     flags: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    adds: tuple[str, ...] = ()
+    """Features that only its flags switch on."""
     module: str = ""
     """A worker of its own, as in `EngineRow`."""
     compiled: bool = False
     """The lab compiles its library on this machine, for other architectures, too."""
 
     def __post_init__(self) -> None:
-        _known("feature", self.without, FEATURES)
+        _known("feature", (*self.without, *self.adds), FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,20 @@ class EngineRow:
     """A row of engines.yaml."""
 
     about: str
+    names: tuple[str, ...] = ()
+    """Other names that it has."""
     module: str = ""
     """The worker, a module of the lab (`python -m`)."""
     file: str = ""
     """The worker, a single file beside the adapters that needs nothing else of the lab."""
+    program: tuple[str, ...] = ()
+    """What runs the worker instead of Python: a glob within the package, of several the first that matches."""
     arguments: tuple[str, ...] = ()
-    """What the worker is called with; "{package}" is the folder of the installed package."""
+    """What it is called with: "{package}" is the folder of the installed package, "{adapters}" that of the adapters,
+    "{file}" the worker's, "{version}" the package's; "{flags}" are the flags, which else come last."""
+    flag: str = "setting"
+    """How it takes flags: "setting" (`key=value`), "option" (`--key=value`), "switch" (likewise, but `--key` and
+    `--no-key` for true and false), or "$PREFIX": in variables of its environment, whose names begin so."""
     alias: tuple[str, ...] = ()
     """Variants, fastest first: the name without a variant means the first of them that is present."""
     package: Package | None = None
@@ -128,10 +138,17 @@ class EngineRow:
         _known("values", [self.values], ("bridge", "native"))
         _known("trap kind", [kind for kinds in self.traps.values() for kind in kinds.split("|")], trap_kinds())
         _known("variant", self.alias, self.variants)
+        if not self.flag.startswith("$"):
+            _known("way to write flags", [self.flag], ("setting", "option", "switch"))
         for name, variant in self.variants.items():
             _known(f"flag of variant {name}", variant.flags, self.flags)
         if not self.alias and bool(self.module) == bool(self.file):
             raise ValueError("expected either `module` or `file`")
+
+    def features_of(self, variant: Variant | None) -> frozenset[str]:
+        """What it supports in a variant."""
+        found = frozenset(self.features)
+        return (found | frozenset(variant.adds)) - frozenset(variant.without) if variant else found
 
 
 def _known(what: str, names: Iterable[str], known: Iterable[str]) -> None:

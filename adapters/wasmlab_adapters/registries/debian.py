@@ -53,17 +53,17 @@ def _download(order: Order, suite: str, package: str, state: Path) -> None:
         raise EngineUnavailable(f"apt cannot get {order.what}: {failed.reason}") from None
 
 
-def run_unpacked(folder: Path, arch: str, program: str) -> list[str]:
-    """The command that runs a program out of an unpacked root by its own loader and libraries."""
-    libraries = [
-        str(folder / path) for path in (f"usr/lib/{_TRIPLETS[arch]}", f"lib/{_TRIPLETS[arch]}", "usr/lib", "lib")
-    ]
-    loader = next(
-        (folder / top / _LOADERS[arch] for top in ("usr", ".") if (folder / top / _LOADERS[arch]).exists()), None
-    )
+def run_unpacked(folder: Path, arch: str, program: str, root: str = "") -> list[str]:
+    """The command that runs a program out of an unpacked root by its own loader and libraries.
+
+    `folder` is the root here, `root` where it will lie when the command is run.
+    """
+    root = root or str(folder)
+    loader = next((path for path in (f"usr/{_LOADERS[arch]}", _LOADERS[arch]) if (folder / path).exists()), None)
     if loader is None:
         raise EngineUnavailable(f"{folder} has no loader for {arch}", "remove the folder, and install again")
-    return [str(loader), "--library-path", ":".join(libraries), str(folder / program)]
+    places = (f"usr/lib/{_TRIPLETS[arch]}", f"lib/{_TRIPLETS[arch]}", "usr/lib", "lib")
+    return [f"{root}/{loader}", "--library-path", ":".join(f"{root}/{path}" for path in places), f"{root}/{program}"]
 
 
 def _options(order: Order, suite: str, state: Path) -> list[str]:

@@ -53,9 +53,10 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
     from wasmlab_adapters.registry import resolve
     from wasmlab_ref.features import FEATURES
 
-    entries = {name: (row.about, ())} | {f"{name}/{key}": (v.about, v.without) for key, v in row.variants.items()}
-    for full, (about, without) in entries.items():
-        features = frozenset(row.features) - frozenset(without)
+    entries = {name: (row.about, row.features_of(None))} | {
+        f"{name}/{key}": (variant.about, row.features_of(variant)) for key, variant in row.variants.items()
+    }
+    for full, (about, features) in entries.items():
         line = {
             "engine": full,
             "version": row.package.version if row.package else "",

@@ -1,0 +1,340 @@
+// A worker for every JavaScript host: Node, Bun, Deno, the shells of JavaScriptCore and SpiderMonkey.
+//
+//     node javascript.js features.tsv [VERSION]
+//
+// Values pass by the bridge (docs/protocol.md), so nothing here sees a float, a vector or a reference of the code under
+// test.  Only what all hosts have is used; what differs between them is `host`.  No host lets a module print, so
+// standard output needs no guarding.
+"use strict";
+
+const host = (() => {
+  const lines = (read, write) => ({
+    next: ((decoder, buffer, ready, part) => () => {
+      while (!ready.length) {
+        const count = read(buffer);
+        if (!count) return null;
+        ready = (part + decoder.decode(buffer.subarray(0, count), { stream: true })).split("\n");
+        part = ready.pop();
+        ready.reverse();
+      }
+      return ready.pop();
+    })(new TextDecoder(), new Uint8Array(1 << 16), [], ""),
+    say: ((encoder) => (text) => {
+      for (let data = encoder.encode(text + "\n"); data.length; data = data.subarray(write(data)));
+    })(new TextEncoder()),
+  });
+  if (typeof Deno !== "undefined")
+    return {
+      name: `deno, V8 ${Deno.version.v8}`, version: Deno.version.deno, args: Deno.args, text: Deno.readTextFileSync,
+      ...lines((buffer) => Deno.stdin.readSync(buffer), (data) => Deno.stdout.writeSync(data)),
+    };
+  if (typeof process !== "undefined") {
+    const fs = require("fs"), bun = process.versions.bun;
+    return {
+      name: bun ? `bun, JavaScriptCore ${process.versions.webkit}` : `node, V8 ${process.versions.v8}`,
+      version: bun || process.versions.node, args: process.argv.slice(2), text: (path) => fs.readFileSync(path, "utf8"),
+      ...lines((buffer) => fs.readSync(0, buffer), (data) => fs.writeSync(1, data)),
+    };
+  }
+  if (typeof scriptArgs !== "undefined")
+    return {
+      name: "SpiderMonkey shell", args: scriptArgs, text: (path) => os.file.readFile(path),
+      next: readline, say: print,
+    };
+  return {
+    // Its readline() cannot tell an empty line from the end, which is as well: no request is empty.
+    name: "JavaScriptCore shell", args: globalThis.arguments, text: readFile, next: () => readline() || null, say: print,
+  };
+})();
+
+// Bytes as text
+
+const SIX = new Map([..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].map((c, i) => [c.charCodeAt(0), i]));
+const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => SIX.get(code) || 0);
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+const fromBase64 = Uint8Array.fromBase64 ? (text) => Uint8Array.fromBase64(text) : (text) => {
+  const size = (text.length / 4) * 3 - (text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0);
+  const out = new Uint8Array(size);
+  for (let from = 0, to = 0; to < size; from += 4, to += 3) {
+    const word = (DIGITS[text.charCodeAt(from)] << 18) | (DIGITS[text.charCodeAt(from + 1)] << 12) |
+      (DIGITS[text.charCodeAt(from + 2)] << 6) | DIGITS[text.charCodeAt(from + 3)];
+    out[to] = word >> 16;
+    if (to + 1 < size) out[to + 1] = word >> 8;
+    if (to + 2 < size) out[to + 2] = word;
+  }
+  return out;
+};
+
+const toHex = Uint8Array.prototype.toHex ? (bytes) => bytes.toHex() : (bytes) => {
+  let text = "";
+  for (let at = 0; at < bytes.length; at++) text += HEX[bytes[at]];
+  return text;
+};
+
+const fromHex = (text) => Uint8Array.from({ length: text.length / 2 }, (_, at) => parseInt(text.substr(2 * at, 2), 16));
+
+// The digest of a memory: SHA-256 over the blocks that are not zero, each after its number
+
+const BLOCK = 4096;
+const PRIMES = [];
+for (let n = 2; PRIMES.length < 64; n++) if (PRIMES.every((p) => n % p)) PRIMES.push(n);
+const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
+const START = PRIMES.slice(0, 8).map((p) => fraction(Math.sqrt(p)));
+const ROUNDS = Int32Array.from(PRIMES, (p) => fraction(Math.cbrt(p)));
+const words = new Int32Array(64);
+
+function compress(state, bytes, from) {
+  for (let t = 0; t < 16; t++, from += 4)
+    words[t] = (bytes[from] << 24) | (bytes[from + 1] << 16) | (bytes[from + 2] << 8) | bytes[from + 3];
+  for (let t = 16; t < 64; t++) {
+    const x = words[t - 15], y = words[t - 2];
+    const s0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
+    const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
+    words[t] = words[t - 16] + s0 + words[t - 7] + s1;
+  }
+  let [a, b, c, d, e, f, g, h] = state;
+  for (let t = 0; t < 64; t++) {
+    const s1 = ((e >>> 6) | (e << 26)) ^ ((e >>> 11) | (e << 21)) ^ ((e >>> 25) | (e << 7));
+    const one = (h + s1 + ((e & f) ^ (~e & g)) + ROUNDS[t] + words[t]) | 0;
+    const s0 = ((a >>> 2) | (a << 30)) ^ ((a >>> 13) | (a << 19)) ^ ((a >>> 22) | (a << 10));
+    const two = (s0 + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+    h = g; g = f; f = e; e = (d + one) | 0; d = c; c = b; b = a; a = (one + two) | 0;
+  }
+  [a, b, c, d, e, f, g, h].forEach((word, at) => (state[at] += word));
+}
+
+const stage = new Uint8Array(64 + 8 + BLOCK);
+
+function digest(buffer) {
+  const state = Int32Array.from(START);
+  let staged = 0, length = 0;
+  const number = new DataView(stage.buffer);
+  const flush = () => {
+    let from = 0;
+    for (; from + 64 <= staged; from += 64) compress(state, stage, from);
+    stage.copyWithin(0, from, staged);
+    staged -= from;
+  };
+  for (let at = 0; at < buffer.byteLength; at += BLOCK) {
+    const size = Math.min(BLOCK, buffer.byteLength - at);
+    if (isZero(buffer, at, size)) continue;
+    number.setBigUint64(staged, BigInt(at / BLOCK), true);
+    stage.set(new Uint8Array(buffer, at, size), staged + 8);
+    staged += 8 + size;
+    length += 8 + size;
+    flush();
+  }
+  stage.fill(0, staged, 128);
+  stage[staged] = 0x80;
+  staged = staged < 56 ? 64 : 128;
+  number.setBigUint64(staged - 8, BigInt(length) * 8n);
+  flush();
+  return [state[0], state[1]].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+}
+
+function isZero(buffer, at, size) {
+  const view = size % 4 ? new Uint8Array(buffer, at, size) : new Int32Array(buffer, at, size / 4);
+  for (let i = 0; i < view.length; i++) if (view[i]) return false;
+  return true;
+}
+
+// Module `lab`.  Its functions pass through modules of our own: so they have types that the engine checks on import, and
+// a trap of the host is a real one, which no code can catch.
+
+// (module (import "js" "log" (func (param i32 i64))) (import "js" "reenter" (func (param i32)))
+//   (import "js" "trapping" (func)) (export "log" (func 0)) (export "reenter" (func 1))
+//   (func (export "trap") (call 2) unreachable))
+const LAB = "AGFzbQEAAAABDQNgAn9+AGABfwBgAAACJQMCanMDbG9nAAACanMHcmVlbnRlcgABAmpzCHRyYXBwaW5nAAIDAgECBxgDA2xvZwAAB3JlZW50ZXIAAQR0cmFwAAMKBwEFABACAAs=";
+// (module (import "js" "extern" (func (param i32) (result externref)))
+//   (import "js" "number" (func (param externref) (result i32))) (export "extern" (func 0)) (export "number" (func 1)))
+const REFERENCES = "AGFzbQEAAAABCwJgAX8Bb2ABbwF/AhkCAmpzBmV4dGVybgAAAmpzBm51bWJlcgABBxMCBmV4dGVybgAABm51bWJlcgAB";
+
+const MAX_REENTRIES = 50;
+let session = null, trace = [], depth = 0, reason = null;
+const numbers = new WeakMap();  // of the host's references, which are objects: a JavaScript number would be an i31
+
+const js = {
+  log: (number, long) => { trace.push(`${(number >>> 0).toString(16)},${BigInt.asUintN(64, long).toString(16)}`); },
+  trapping: () => { reason = reason || { kind: "trapped", detail: "host" }; },
+  reenter: (number) => {
+    const callee = session.registered.get("lab.callee");
+    const reenter = callee && callee.reenter;
+    if (typeof reenter !== "function") return;
+    if (depth >= MAX_REENTRIES) {
+      reason = { kind: "exhausted", detail: "call stack" };
+      lab.trap();
+    }
+    depth++;
+    try {
+      reenter(number);
+    } finally {
+      depth--;
+    }
+  },
+  extern: (number) => {
+    const reference = Object.freeze({});
+    numbers.set(reference, number);
+    return reference;
+  },
+  number: (reference) => {
+    const known = typeof reference === "object" && reference !== null ? numbers.get(reference) : undefined;
+    return known === undefined ? -1 : known;
+  },
+};
+
+const compile = (text) => new WebAssembly.Module(fromBase64(text));
+const lab = Object.create(null);
+
+function features() {
+  const found = [];
+  for (const line of host.text(host.args[0]).trim().split("\n")) {
+    const [name, needs, module] = line.split("\t");
+    const known = needs.split(",").every((need) => !need || found.includes(need));
+    if (known && WebAssembly.validate(fromBase64(module))) found.push(name);
+  }
+  for (const shim of found.includes("reference-types") ? [LAB, REFERENCES] : [LAB])
+    Object.assign(lab, new WebAssembly.Instance(compile(shim), { js }).exports);
+  return found;
+}
+
+// Steps
+
+class Unsupported extends Error {}
+
+const MAX_BRIDGES = 64;
+const bridges = new Map();  // compiled, with what they import, the longest unused first
+
+function bridge(text) {
+  const found = bridges.get(text) || compile(text);
+  bridges.delete(text);
+  bridges.set(text, found);
+  if (bridges.size > MAX_BRIDGES) bridges.delete(bridges.keys().next().value);
+  return found;
+}
+
+const instance = (name) => {
+  const found = session.instances.get(name);
+  if (!found) throw new Unsupported(`no instance ${name}`);
+  return found;
+};
+
+const exported = (step, kind) => {
+  const found = instance(step.name)[step.export];
+  if (!(found instanceof kind)) throw new Unsupported(`export ${step.export} is no ${kind.name}`);
+  return found;
+};
+
+const part = (step, size) => {
+  const { buffer } = exported(step, WebAssembly.Memory);
+  if (!(step.at >= 0 && size >= 0 && step.at + size <= buffer.byteLength))
+    throw new Unsupported(`bytes ${step.at} to ${step.at + size} of a memory of ${buffer.byteLength}`);
+  return new Uint8Array(buffer, step.at, size);
+};
+
+// The imports of a bridge all have the same name, so that more bridges are the same; the JavaScript API reads them once
+// each, in order.
+const inOrder = (sources) => ({ "": { get ""() { return sources.shift(); } } });
+
+function named(step, sources) {
+  const imports = Object.create(null);
+  (step.imports || []).forEach(([from, name], at) => {
+    (imports[from] = imports[from] || Object.create(null))[name] = sources[at];
+  });
+  return imports;
+}
+
+const steps = {
+  instantiate(step) {
+    const of = step.of === undefined ? null : instance(step.of);
+    const module = of ? bridge(step.module) : compile(step.module);
+    const sources = (step.imports || []).map(([from, name]) => {
+      const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);
+      return space && space[name];
+    });
+    session.instances.set(step.name, new WebAssembly.Instance(module, of ? inOrder(sources) : named(step, sources)).exports);
+  },
+  register(step) {
+    session.registered.set(step.as, instance(step.name));
+  },
+  call(step) {
+    const code = exported(step, Function);
+    for (let left = step.repeat || 1; left > 1; left--) {
+      try {
+        code();
+      } catch (error) {
+        if (!(error instanceof WebAssembly.Exception)) throw error;
+      }
+    }
+    code();
+  },
+  write(step) {
+    const bytes = fromHex(step.hex);
+    part(step, bytes.length).set(bytes);
+  },
+  read(step, full) {
+    if (step.bytes !== undefined) return ["bytes:" + toHex(part(step, step.bytes))];
+    const { buffer } = exported(step, WebAssembly.Memory);
+    const content = full ? "bytes:" + toHex(new Uint8Array(buffer)) : "digest:" + digest(buffer);
+    return ["i64:" + buffer.byteLength.toString(16), content];
+  },
+  end() {},
+};
+
+function outcome(error) {
+  const name = (error && error.name) || typeof error, detail = String((error && error.message) || error).slice(0, 2000);
+  if (error instanceof WebAssembly.Exception) return { kind: "threw" };
+  if (error instanceof Unsupported) return { kind: "unsupported", detail };
+  if (error instanceof WebAssembly.CompileError) return { kind: "invalid", detail };
+  if (error instanceof WebAssembly.LinkError) return { kind: "unlinkable", detail };
+  if (error instanceof WebAssembly.RuntimeError && reason) return reason;
+  // What an engine cannot provide is a trap to some, an error of the host to others.
+  if (/too much recursion|call stack/i.test(detail)) return { kind: "exhausted", detail: "call stack" };
+  if (/^(?!out of bounds).*(out of memory|too (large|many)|allocat|exceeds)/i.test(detail)) return { kind: "exhausted", detail: `memory: ${detail}` };
+  if (error instanceof WebAssembly.RuntimeError) return { kind: "trapped", detail };
+  return { kind: "unsupported", detail: `${name}: ${detail}` };
+}
+
+function take(step, full) {
+  reason = null;
+  depth = 0;
+  try {
+    if (!Object.hasOwn(steps, step.do)) throw new Unsupported(`no step ${step.do}`);
+    const values = steps[step.do](step, full);
+    return values ? { kind: "returned", values } : { kind: "returned" };
+  } catch (error) {
+    return outcome(error);
+  }
+}
+
+// Requests
+
+const sessions = new Map();
+
+function run(request) {
+  const name = request.session;
+  session = sessions.get(name) || { instances: new Map(), registered: new Map() };
+  trace = [];
+  const outcomes = request.steps.map((step) => take(step, request.observe === "full"));
+  if (name !== undefined) sessions.set(name, session);
+  if (request.steps.some((step) => step.do === "end")) sessions.delete(name);
+  session = null;
+  return trace.length ? { id: request.id, outcomes, trace } : { id: request.id, outcomes };
+}
+
+function answer(line) {
+  let id = null;
+  try {
+    const request = JSON.parse(line);
+    if (Number.isSafeInteger(request.id)) id = request.id;
+    if (id === null || !request.steps.every((step) => typeof step.do === "string")) throw new TypeError("no id or steps");
+    host.say(`{"started":${id}}`);
+    host.say(JSON.stringify(run(request)));
+  } catch (error) {
+    host.say(JSON.stringify({ id, error: String(error).slice(0, 500) }));
+  }
+}
+
+const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge" };
+host.say(JSON.stringify({ ...hello, features: features() }));
+for (let line = host.next(); line !== null; line = host.next()) answer(line);
