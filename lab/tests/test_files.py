@@ -17,6 +17,8 @@ from wasmlab.wast import identifier, literal, to_wast
 from wasmlab_ref import script
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 from wasmlab_ref.decode import decode
+from wasmlab_ref.encode import encode
+from wasmlab_ref.text import parse_module
 from wasmlab_ref.validate import validate
 
 IMPORTING = """(module
@@ -192,3 +194,12 @@ def test_names_and_literals() -> None:
     assert literal("f64:fff8000000000001") == "(f64.const -nan:0x8000000000001)"
     assert plain("a\x1b[0m\u202e\ud800é") == "a\\x1b[0m\\u{202e}\\u{d800}é"
     assert plain("x" * 100, 10) == "x" * 9 + "…"
+
+
+def test_calls_of_companions_are_observed() -> None:
+    text = """(module (import "h" "f" (func $f (param i32 f64 externref) (result i32))) (import "h" "g" (func $g))
+      (func (export "run") (call $g) (drop (call $f (i32.const -1) (f64.const 1) (ref.null extern)))))"""
+    case, _ = bare_case(encode(parse_module(text)))
+    answer = resolve("right").run(case)
+    assert [outcome.kind for outcome in answer.outcomes] == ["returned"] * 4
+    assert answer.trace == ("10000,0", "0,3", "1,ffffffff", "2,3ff0000000000000", "3,1")

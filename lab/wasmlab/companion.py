@@ -1,4 +1,8 @@
-"""What a bare module needs to be run: companions for its imports, and calls with arguments, all from its digest."""
+"""What a bare module needs to be run: companions for its imports, and calls with arguments, all from its digest.
+
+A function of a companion tells the host of its calls (`lab.log`): so what a module passes to its imports, and in which
+order, is compared; and while the host is at work an engine may collect garbage.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,19 @@ from wasmlab_ref.case import WIDTHS, Case, Instantiate, Invoke, Read, Register, 
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Malformed
-from wasmlab_ref.syntax import Export, Expr, Func, Global, Import, Module, Table, instr
-from wasmlab_ref.types import FuncRef, FuncType, GlobalType, MemType, RefType, TableType, TagType, ValType
+from wasmlab_ref.syntax import Export, Expr, Func, Global, Import, Instr, Module, Table, instr
+from wasmlab_ref.types import (
+    FuncRef,
+    FuncType,
+    GlobalType,
+    MemType,
+    RecType,
+    RefType,
+    SubType,
+    TableType,
+    TagType,
+    ValType,
+)
 
 from .edits import default
 from .renumber import IMPORT_KINDS, without_unused
@@ -18,6 +33,9 @@ from .stacks import Context
 
 HOSTS = frozenset({"spectest", "lab"})
 """Modules that every worker offers."""
+
+MOST_TOLD = 100
+"""Arguments of a call that are told."""
 
 MODULE = "module"
 """The name of the module's instance."""
@@ -102,12 +120,13 @@ def _companion(module: Module, items: list[Import], digits: Digits) -> Module:
         kind = IMPORT_KINDS[type(item.type)]
         if item.name in {e.name for e in exports}:
             continue
-        exports.append(Export(item.name, kind, len(parts[kind])))
+        exports.append(Export(item.name, kind, len(parts[kind]) + (kind == "func")))
         match item.type:
             case FuncRef(type_):
-                results = context.func_type(type_).results
-                body = tuple(step for t in results for step in _some(t, digits))
-                parts[kind].append(Func(type_ if isinstance(type_, int) else 0, (), body))
+                comp = context.func_type(type_)
+                body = tuple(step for t in comp.results for step in _some(t, digits))
+                told = _told(len(parts[kind]), comp.params)
+                parts[kind].append(Func(type_ if isinstance(type_, int) else 0, (), (*told, *body)))
             case GlobalType():
                 parts[kind].append(Global(item.type, _some(item.type.value, digits)))
             case TableType():
@@ -116,10 +135,30 @@ def _companion(module: Module, items: list[Import], digits: Digits) -> Module:
                 parts[kind].append(item.type)
     fields = {"func": "funcs", "table": "tables", "memory": "memories", "tag": "tags", "global": "globals"}
     return Module(
-        types=module.types,
+        types=(*module.types, RecType((SubType(FuncType(("i32", "i64"), ())),))),
+        imports=(Import("lab", "log", FuncRef(len(context.comps))),),
         exports=tuple(exports),
         **{fields[k]: tuple(v) for k, v in parts.items()},  # type: ignore[arg-type]
     )
+
+
+_AS_I64: dict[ValType, tuple[str, ...]] = {
+    "i32": ("i64.extend_i32_u",),
+    "i64": (),
+    "f32": ("i32.reinterpret_f32", "i64.extend_i32_u"),
+    "f64": ("i64.reinterpret_f64",),
+    "v128": ("i32x4.bitmask", "i64.extend_i32_u"),
+}
+
+
+def _told(function: int, params: Sequence[ValType]) -> Expr:
+    """Calls of lab.log, function 0: that function number `function` was called, and with which numbers."""
+    code: list[Instr] = [instr("i32.const", function << 16), instr("i64.const", len(params)), instr("call", 0)]
+    for at, t in enumerate(params[:MOST_TOLD]):
+        code += [instr("i32.const", function << 16 | at + 1), instr("local.get", at)]
+        steps = _AS_I64.get(t, ("ref.is_null", "i64.extend_i32_u"))
+        code += [*map(instr, steps), instr("call", 0)]
+    return tuple(code)
 
 
 def _some(t: ValType, digits: Digits) -> Expr:

@@ -187,6 +187,8 @@ class Host:
         return self.session.store
 
     def log(self, number: int, long: int) -> None:
+        """Also collects garbage, as any host function may: engines lose references there."""
+        self.store().collect()
         self.trace.append(f"{number:x},{long:x}")
 
     def trap(self) -> None:

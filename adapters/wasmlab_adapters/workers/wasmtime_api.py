@@ -83,6 +83,7 @@ OBJECTS: dict[str, Signature] = {
 OPTIONAL: dict[str, Signature] = {
     "wasmtime_store_limiter": (None, [c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64]),
     "wasmtime_context_set_fuel": (c_void_p, [c_void_p, c_uint64]),
+    "wasmtime_context_gc": (None, [c_void_p]),
     "wasmtime_context_take_exception": (c_bool, [c_void_p, c_char_p]),
     "wasmtime_exnref_unroot": (None, [c_char_p]),
     "wasmtime_exn_delete": (None, [c_void_p]),

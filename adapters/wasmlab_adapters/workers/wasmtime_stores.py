@@ -108,6 +108,10 @@ class Store(abc.ABC):
     def memory(self, extern: Any) -> tuple[int, int]:
         """Address and size of a memory."""
 
+    @abc.abstractmethod
+    def collect(self) -> None:
+        """Collect garbage, where the library can be asked to."""
+
     def refuel(self, fuel: int) -> None:
         """Give what runs next its fuel."""
         raise Failed("unsupported", "this library cannot set fuel")
@@ -139,6 +143,10 @@ class Handles(Store):
             self.dll.wasmtime_store_limiter(self.store, *LIMITS)
         if not Handles.stride:
             Handles.stride = self._measure(engine)
+
+    def collect(self) -> None:
+        if hasattr(self.dll, "wasmtime_context_gc"):
+            self.dll.wasmtime_context_gc(self.context)
 
     def _measure(self, engine: int) -> int:
         """The size of an extern: up to where one of a memory is written."""
@@ -325,6 +333,9 @@ class Objects(Store):
         for function in self._functions:
             self.dll.wasm_func_delete(function)
         self.dll.wasm_store_delete(self.store)
+
+    def collect(self) -> None:
+        """It counts references, and has nothing to collect."""
 
     def new_trap(self, message: str) -> int:
         encoded = message.encode() + b"\0"
