@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .almost import near_valid
 from .config import Config
-from .generate import any_case, case, module
+from .generate import Family, any_case, case, module
 from .mutate import mutated
 from .source import HypothesisSource, Recorder, Replay, SeededSource, Source
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "Family",
     "HypothesisSource",
     "Recorder",
     "Replay",

@@ -30,7 +30,7 @@ class Config:
     """
 
     functions: int = 5
-    instructions: int = 100
+    instructions: int = 70
     expression: int = 12
     executed: int = 20_000
     modules: int = 3

@@ -60,8 +60,9 @@ def _memories(m: Builder) -> None:
 
 def _tags(m: Builder) -> None:
     if m.has("exceptions"):
-        for _ in range(m.source.span(1, 3)):
-            m.add_tag(_types(m, 3))
+        for _ in range(m.source.pick((1, 1, 2, 1, 3))):
+            shared = bool(m.tags) and m.source.below(2) > 0
+            m.add_tag(m.tags[-1].params if shared else _types(m, 3))
 
 
 def _types(m: Builder, most: int) -> tuple[ValType, ...]:
@@ -72,16 +73,10 @@ def _types(m: Builder, most: int) -> tuple[ValType, ...]:
 def _declare(m: Builder) -> list[Function]:
     """The own functions: their types, and what they may do."""
     s = m.source
-    several = m.has("multi-value")
-    own = []
-    for _ in range(s.span(1, m.config.functions)):
+    own: list[Function] = []
+    for _ in range(min(s.span(1, m.config.functions), s.span(1, m.config.functions))):
         depth = s.pick((7, 3, 15)) if s.below(12) == 11 else 0
-        params = (("i32",) if depth else ()) + _types(m, 3)
-        results = _types(m, 3) if several and s.below(3) == 0 else (s.pick(m.mix()),) if s.below(8) else ()
-        type_ = m.types.function(params, results)
-        drawn = [i for i in m.types.indices(FuncType) if i < type_]
-        if drawn and not depth and s.below(5) == 4:
-            type_ = s.pick(drawn)
+        type_ = _signature(m, own, depth > 0)
         own.append(m.add_function(type_, escapes=s.chance(55), depth=depth))
     own[0].hot = not own[0].depth and not own[0].escapes and s.below(12) == 11
     if m.host_reenter:
@@ -93,6 +88,19 @@ def _declare(m: Builder) -> list[Function]:
     if s.chance(min(10 * m.config.traps, 100)):
         own.append(m.add_function(m.types.function((), ()), escapes=False, fault=True))
     return own
+
+
+def _signature(m: Builder, own: Sequence[Function], recursive: bool) -> int:
+    """A function type; often that of another function, since engines compile something for every one."""
+    s = m.source
+    if own and not recursive and s.below(8) >= 3:
+        return s.pick(own).type
+    if not recursive and s.below(5) == 4 and (drawn := m.types.indices(FuncType)):
+        return s.pick(drawn)
+    params = (("i32",) if recursive else ()) + _types(m, 3)
+    several = m.has("multi-value") and s.below(3) == 0
+    results = _types(m, 3) if several else (s.pick(m.mix()),) if s.below(8) else ()
+    return m.types.function(params, results)
 
 
 def _globals(m: Builder) -> None:
@@ -155,7 +163,8 @@ def _elems(m: Builder) -> None:
     for table in m.tables:
         known = len(table.slots)
         if table.size > known:
-            _fill(m, table, s.span(1, min(6, table.size - known)))
+            most = 6 if m.types.top(table.element.heap) == "func" else 2
+            _fill(m, table, s.span(1, min(most, table.size - known)))
     fillable = [x for x in m.tables if x.element.nullable or m.inhabited(x.element)]
     if m.stillborn and fillable and m.has("reference-types") and s.below(2):
         table = s.pick(fillable)
@@ -163,12 +172,12 @@ def _elems(m: Builder) -> None:
         m.add_elem(table.element, (constant(m, table.element),), Active(table.index, _offset(m, table.address, end)))
     if m.has("bulk-memory"):
         wanted = [FUNCREF, *(m.nullable_types() if m.has("reference-types") else []), *_elements(m) * 4]
-        for _ in range(s.below(3)):
+        for _ in range(s.pick((0, 1, 0, 1, 2))):
             t = s.pick(wanted)
             if t == FUNCREF and not m.has("reference-types"):
                 t = RefType(False, "func")
             if t.nullable or m.inhabited(t):
-                init = tuple(constant(m, t) for _ in range(s.span(1, 5)))
+                init = tuple(constant(m, t) for _ in range(s.span(1, 3)))
                 m.add_elem(t, init, "passive", safe=not any(e.safe for e in m.elems) or s.below(3) > 0)
 
 
@@ -189,7 +198,7 @@ def _fill(m: Builder, table: Table, length: int) -> None:
             return
         filled = [s.pick(functions) for _ in range(length)]
         init: tuple[Expr, ...] = tuple((instr("ref.func", f.refer()),) for f in filled)
-        if table.element.heap == "func" and s.below(3):
+        if table.element.heap == "func" and s.below(8):
             solid = RefType(False, "func")
         table.slots += filled
     elif m.has("reference-types") and (table.element.nullable or m.inhabited(solid)):
@@ -326,60 +335,70 @@ def _exports(m: Builder) -> None:
             m.export(f, "func", f"f{f.index}")
     for tag in m.tags:
         m.export(tag, "tag", f"e{tag.index}")
+    hidden: list[tuple[tuple[ValType, ...], list[Instr], int]] = []
     for memory in m.memories:
         if s.chance(m.config.private) and memory.bytes:
-            scratch = ((2, "i64"),) if memory.address == "i64" else ((1, "i32"), (1, "i64"))
-            _accessor(m, f"peek_m{memory.index}", (), ("i64",), _checksum(memory), 250, scratch)
+            hidden.append((("i64",), _checksum(memory), 250))
         else:
             m.export(memory, "memory", f"m{memory.index}")
     for g in m.globals:
         if g.mutable and s.chance(m.config.private):
-            _accessor(m, f"peek_g{g.index}", (), (g.type,), [instr("global.get", g.index)], 2)
+            hidden.append(((g.type,), [instr("global.get", g.index)], 1))
         else:
             m.export(g, "global", f"g{g.index}")
     for table in m.tables:
-        if table.size and m.has("reference-types") and s.chance(m.config.private):
-            at: list[Instr] = [instr("local.get", 0), instr("table.get", table.index)]
-            _accessor(m, f"peek_t{table.index}", (table.address,), (table.element,), at, 3)
+        if table.size and m.has("reference-types") and s.chance(m.config.private // 2):
+            hidden += [((table.element,), _element(table, at), 2) for at in range(min(table.size, 2))]
         else:
             m.export(table, "table", f"t{table.index}")
+    _accessors(m, hidden)
 
 
-def _accessor(
-    m: Builder,
-    name: str,
-    params: tuple[ValType, ...],
-    results: tuple[ValType, ...],
-    code: Sequence[Instr],
-    cost: int,
-    scratch: tuple[tuple[int, ValType], ...] = (),
-) -> None:
-    f = m.add_function(m.types.function(params, results), cost=cost)
-    m.bodies[f.index] = Func(f.type, scratch, tuple(code))
-    m.export(f, "func", name)
+def _element(table: Table, at: int) -> list[Instr]:
+    return [instr(f"{table.address}.const", at), instr("table.get", table.index)]
 
 
-_ROUND, _SUMMED = 64, 256
+def _accessors(m: Builder, hidden: Sequence[tuple[tuple[ValType, ...], list[Instr], int]]) -> None:
+    """Functions that give away what is hidden (results, code, cost): one for all of it, where several results may be.
+
+    Engines compile something for every function that can be called from outside, and for every type of one.
+    """
+    if m.has("multi-value") and hidden:
+        results = tuple([t for types, _, _ in hidden for t in types])
+        hidden = [(results, [step for _, code, _ in hidden for step in code], sum(cost for _, _, cost in hidden))]
+    for number, (results, code, cost) in enumerate(hidden):
+        f = m.add_function(m.types.function((), results), cost=cost)
+        sums = any(step.op is SET for step in code)
+        m.bodies[f.index] = Func(f.type, _SCRATCH if sums else (), tuple(code))
+        m.export(f, "func", f"peek{number}")
+
+
+_SCRATCH: tuple[tuple[int, ValType], ...] = ((1, "i32"), (2, "i64"))
+"""The locals of accessors: an address of either type, and the sum."""
+
+_ROUND, _SUMMED = 16, 256
 
 
 def _checksum(memory: Memory) -> list[Instr]:
-    """Of the first 256 bytes, where most accesses go, and the last 8; locals 0 (address) and 1 (i64) are scratch."""
-    t, total = memory.address, instr("local.get", 1)
+    """Of the first 256 bytes, where most accesses go, and the last 8."""
+    t, at, total = memory.address, 0 if memory.address == "i32" else 1, instr("local.get", 2)
     step = [instr("i64.const", 0x9E3779B97F4A7C15), instr("i64.mul")]
     loads: list[Instr] = []
     for offset in range(0, _ROUND, 8):
-        loads += [*step, instr("local.get", 0), instr("i64.load", MemArg(memory.index, 3, offset)), instr("i64.add")]
+        loads += [*step, instr("local.get", at), instr("i64.load", MemArg(memory.index, 3, offset)), instr("i64.add")]
     return [
+        instr(f"{t}.const", 0),
+        instr("local.set", at),
         instr("i64.const", 1),
-        instr("local.set", 1),
+        instr("local.set", 2),
         instr("loop", None),
         total,
         *loads,
-        instr("local.set", 1),
-        instr("local.get", 0),
+        instr("local.set", 2),
+        instr("local.get", at),
         instr(f"{t}.const", _ROUND),
         instr(f"{t}.add"),
-        instr("local.tee", 0),
+        instr("local.tee", at),
         instr(f"{t}.const", _SUMMED),
         instr(f"{t}.ne"),
         instr("br_if", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from wasmlab_ref.case import Case
 from wasmlab_ref.encode import encode
@@ -25,21 +26,46 @@ DEFAULT = Config()
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h")
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Modules drawn together, from which many cases can be made: drawing and compiling them costs more than a case."""
+
+    features: frozenset[str]
+    modules: tuple[bytes, ...]
+    builders: Sequence[Builder]
+
+    @staticmethod
+    def draw(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Family:
+        """One that uses only `features` (closed under implication)."""
+        modules, builders = draw(source, features, config)
+        return Family(features, tuple([encode(m) for m in modules]), builders)
+
+    def case(self, source: Source, origin: str = "") -> Case:
+        """A case with a script of its own: valid, and sure to end."""
+        return Case(self.modules, script(source, self.builders, NAMES[: len(self.builders)]), origin or named(source))
+
+    def any_case(self, source: Source, origin: str = "") -> Case:
+        """What campaigns run: a valid case, but one of eight is only almost valid, and one of sixteen mutated."""
+        made = self.case(source, origin)
+        kind = source.below(16)
+        if kind == 0:
+            return mutated(source, made)
+        return near_valid(source, made, self.features) if kind < 3 else made
+
+
+def named(source: Source) -> str:
+    """Where cases of a source come from, in words."""
+    return f"seed {source.seed}" if isinstance(source, SeededSource) else ""
+
+
 def case(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Case:
     """A case that uses only `features` (closed under implication): valid, and sure to end."""
-    modules, builders = draw(source, features, config)
-    seed = f"seed {source.seed}" if isinstance(source, SeededSource) else ""
-    steps = script(builders, NAMES[: len(builders)])
-    return Case(tuple([encode(m) for m in modules]), steps, seed)
+    return Family.draw(source, features, config).case(source)
 
 
 def any_case(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Case:
-    """What campaigns run: a valid case, but one of eight is only almost valid, and one of sixteen mutated."""
-    made = case(source, features, config)
-    kind = source.below(16)
-    if kind == 0:
-        return mutated(source, made)
-    return near_valid(source, made, features) if kind < 3 else made
+    """What campaigns run; see `Family.any_case`."""
+    return Family.draw(source, features, config).any_case(source)
 
 
 def module(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Module:

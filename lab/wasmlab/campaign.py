@@ -12,8 +12,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wasmlab_ref.case import Case, Invoke, Outcome, Read
 
@@ -26,8 +27,14 @@ from .oracle import Answer
 from .plan import EngineLike, Plan
 from .signature import opcodes, size
 
+if TYPE_CHECKING:
+    from wasmlab_gen import Family
+
 WINDOW = 16
 """Cases in flight on each engine."""
+
+SIBLINGS = 4
+"""Cases in a row that have the same modules: drawing and compiling these costs more than running another script."""
 
 COMMIT_SECONDS = 0.25
 GRACE = 15.0
@@ -45,24 +52,34 @@ SAMPLES_EACH = 3
 
 
 def derive(seed: int, index: int) -> int:
-    """The seed of case number `index`: 64 bits."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "little")
+    """The seed of case number `index`: 64 bits, of which the cases of a family differ in the last ones only."""
+    family, member = divmod(index, SIBLINGS)
+    digest = hashlib.blake2b(f"{seed}/{family}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") // SIBLINGS * SIBLINGS + member
 
 
 def generate(seed: int, features: frozenset[str], nan: str = "canonical", relaxed: str = "settled") -> Case:
     """A case of the project's generator; one of eight is only almost valid, one of sixteen has bytes changed.
 
-    `nan` and `relaxed` are "raw", "canonical" and "settled", or "mixed": raw in half of the cases.
+    Cases whose seeds differ in the last bits only (see `derive`) have the same modules and scripts of their own.
+    `nan` and `relaxed` are "raw", "canonical" and "settled", or "mixed": raw in half of the families.
     """
-    from wasmlab_gen import Config, SeededSource, any_case
+    from wasmlab_gen import SeededSource
 
-    source = SeededSource(seed)
+    family: Family = _family(seed // SIBLINGS * SIBLINGS, features, nan, relaxed)
+    return family.any_case(SeededSource(seed + (1 << 64)), f"seed {seed}")
+
+
+@lru_cache(maxsize=2)
+def _family(seed: int, features: frozenset[str], nan: str, relaxed: str) -> Family:
+    from wasmlab_gen import Config, Family, SeededSource
+
     raw = seed >> 63 & 1
     config = Config(
         nan="raw" if nan == "raw" or (nan == "mixed" and raw) else "canonical",
         relaxed="raw" if relaxed == "raw" or (relaxed == "mixed" and raw) else "deterministic-inputs",
     )
-    return any_case(source, features, config)
+    return Family.draw(SeededSource(seed), features, config)
 
 
 def generator_digest() -> str:
