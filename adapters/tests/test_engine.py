@@ -238,7 +238,7 @@ CALLED = Case(
 
 
 @pytest.mark.parametrize(
-    "values", ["", '"bytes:zz"', '"bytes:00"', '"i32:0"', '"bytes:" + "00" * 32', '"bytes:" + "ff" * 32', '"x", "y"']
+    "values", ["", '"bytes:zz"', '"bytes:00"', '"i32:0"', '"bytes:" + "00" * 48', '"bytes:" + "ff" * 48', '"x", "y"']
 )
 def test_what_a_worker_says_of_its_memory_is_not_believed(tmp_path, values):
     body = f"""
@@ -295,7 +295,7 @@ def test_a_crash_ends_its_session(tmp_path):
 def test_an_engines_words_become_kinds_of_traps(tmp_path):
     body = """
     trap = {"kind": "trapped", "detail": "oh: division went wrong"}
-    kinds = {"call": trap, "read": returned("bytes:" + "01" + "00" * 31)}
+    kinds = {"call": trap, "read": returned("bytes:" + "00" * 16 + "01" + "00" * 31)}
     say({"id": request["id"], "outcomes": [kinds.get(step["do"], returned()) for step in request["steps"]]})
     """
     traps = {"division": "integer divide by zero|integer overflow"}
@@ -305,7 +305,7 @@ def test_an_engines_words_become_kinds_of_traps(tmp_path):
 
 def test_a_call_that_never_reached_its_bridge_spoils_the_later_ones(tmp_path):
     body = """
-    kinds = {"call": {"kind": "exhausted", "detail": "fuel"}, "read": returned("bytes:" + "00" * 64)}
+    kinds = {"call": {"kind": "exhausted", "detail": "fuel"}, "read": returned("bytes:" + "00" * 80)}
     say({"id": request["id"], "outcomes": [kinds.get(step["do"], returned()) for step in request["steps"]]})
     """
     with Engine(odd(tmp_path, body)) as engine:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from wasmlab_ref import bridge
-from wasmlab_ref.bridge import Bridge, CallEntry, Entry, Place, Use
+from wasmlab_ref.bridge import Bridge, CallEntry, Entry, Place, Records, Use
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 from wasmlab_ref.interface import Interface, interface
 from wasmlab_ref.outcome import Malformed
@@ -80,13 +80,18 @@ def face_of(data: bytes) -> Interface | None:
 
 
 @lru_cache(maxsize=64)
-def _bridge(data: bytes, uses: tuple[Use, ...], features: frozenset[str], catch: bool) -> Bridge:
-    return bridge.build(interface(data), uses, features, catch)
+def _bridge(data: bytes, features: frozenset[str], catch: bool, pages: int) -> Bridge:
+    return bridge.build(interface(data), features, catch, pages)
 
 
-def bridge_for(data: bytes, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
-    """The bridge of a module; several engines share the same."""
-    return _bridge(data, tuple(uses), features & BRIDGE_FEATURES, catch)
+def bridge_for(data: bytes, features: frozenset[str], catch: bool, pages: int = 1) -> Bridge:
+    """The bridge of a module, with a memory of so many pages; several engines and cases share the same."""
+    return _bridge(data, features & BRIDGE_FEATURES, catch, pages)
+
+
+def pages_for(size: int) -> int:
+    """How large the memory of a bridge must be whose records reach so far."""
+    return max(size + bridge.PAGE - 1 >> 16, 1)
 
 
 def instantiate(plan: Plan, name: str, data: bytes, dialect: Dialect, given: set[str]) -> int:
@@ -109,6 +114,11 @@ def instantiate_bridge(plan: Plan, name: str, of: str, built: Bridge) -> int:
         module=encoded(built.binary),
         imports=[list(source) for source in built.imports],
     )
+
+
+def write(plan: Plan, name: str, data: bytes) -> None:
+    """Write to the memory of a bridge, from the start."""
+    plan.step("write", name=name, export="memory", at=0, hex=data.hex())
 
 
 def lower(case: Case, dialect: Dialect) -> Plan:
@@ -148,6 +158,7 @@ class _Instance:
     face: Interface
     uses: list[Use] = field(default_factory=list)
     built: Bridge | None = None
+    records: Records | None = None
     calls: dict[int, int] = field(default_factory=dict)
     """From uses to the steps that call their functions."""
     index: int = -1
@@ -167,7 +178,7 @@ class _Instance:
             return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"no instance {self.name}"))
         if answers[self.bridge_index].kind != "returned":
             return dict.fromkeys(self.calls, Outcome("unsupported", detail=f"bridge: {answers[self.bridge_index]}"))
-        content = bytes_read(memory, self.built.size if self.built else 0)
+        content = bytes_read(memory, self.records.size if self.records else 0)
         if isinstance(content, Outcome):
             return dict.fromkeys(self.calls, content)
         found: dict[int, bytes | Outcome] = {}
@@ -175,15 +186,15 @@ class _Instance:
         for use in self.calls:
             place = self.place(use)
             found[use] = record = content[place.address : place.address + place.entry.size]
-            # A call that did not even come into the bridge left the cursor where it was.
-            lost = lost or not (place.fixed or any(record[:4]))
-            if lost and not place.fixed:
+            # A call that did not even come into the bridge left the next record's address where it was.
+            lost = lost or not any(record[:4])
+            if lost:
                 found[use] = Outcome("unparsed", detail="the call did not reach its bridge")
         return found
 
     def place(self, use: int) -> Place:
         """The place of a use that has one."""
-        place = self.built.places[use] if self.built else None
+        place = self.records.places[use] if self.records else None
         if not isinstance(place, Place):
             raise LookupError(f"use {use} of instance {self.name} has no place")
         return place
@@ -196,13 +207,17 @@ class _Bridged:
         self.case, self.dialect = case, dialect
         self.plan = Plan()
         self.instances: list[_Instance | None] = []
-        self.asked: list[tuple[_Instance, int, int] | None] = []
-        """For each step that needs a bridge the instance, the use, and which of the exports that it reads."""
+        self.asked: list[tuple[_Instance, int] | None] = []
+        """For each step that needs a bridge the instance and the use."""
         self._ask()
         throws = any(face.has_tags for face in map(face_of, case.modules) if face)
         for instance in self.instances:
             if instance and instance.uses:
-                instance.built = bridge_for(instance.data, instance.uses, dialect.features, throws)
+                built = bridge_for(instance.data, dialect.features, throws)
+                instance.records = built.records(instance.uses)
+                if (pages := pages_for(instance.records.size)) > 1:
+                    built = bridge_for(instance.data, dialect.features, throws, pages)
+                instance.built = built
         self._emit()
 
     def _ask(self) -> None:
@@ -221,13 +236,13 @@ class _Bridged:
             elif (instance := current.get(step.name)) is None:
                 pass
             elif isinstance(step, Invoke):
-                asked = instance, len(instance.uses), 0
+                asked = instance, len(instance.uses)
                 instance.uses.append(bridge.Call(step.export, step.args, step.repeat))
             elif isinstance(step, Read) and isinstance(instance.face.exports.get(step.export), _READ_BY_BRIDGE):
                 use = looks.setdefault(step.name, len(instance.uses))
                 seen = instance.uses[use].exports if use < len(instance.uses) else ()  # type: ignore[union-attr]
                 instance.uses[use:] = [bridge.Reads((*seen, step.export))]
-                asked = instance, use, len(seen)
+                asked = instance, use
             self.asked.append(asked)
 
     def _emit(self) -> None:
@@ -238,40 +253,40 @@ class _Bridged:
                     index = instantiate(plan, name, self.case.modules[module], self.dialect, given)
                     plan.plain(index)
                     instance = next(instances)
-                    if instance and instance.built:
+                    if instance and instance.built and instance.records:
                         instance.index = index
                         instance.bridge_index = instantiate_bridge(plan, instance.bridge_name, name, instance.built)
-                        if data := instance.built.initial:
-                            plan.step("write", name=instance.bridge_name, export="memory", at=0, hex=data.hex())
+                        write(plan, instance.bridge_name, instance.records.initial)
                 case Register(name, module_name):
                     plan.plain(plan.step("register", name=name, **{"as": module_name}))
                 case _ if asked:
-                    self._use(*asked)
+                    self._use(step, *asked)
                 case Read(name, export):
                     plan.plain(plan.step("read", name=name, export=export))
                 case _:
                     plan.known(Outcome("unsupported", detail=f"no instance {step.name}"))
         for instance in self.instances:
-            if instance and instance.built and instance.built.size:
-                size = instance.built.size
+            if instance and instance.records:
+                size = instance.records.size
                 instance.memory_index = plan.step("read", name=instance.bridge_name, export="memory", at=0, bytes=size)
 
-    def _use(self, instance: _Instance, use: int, part: int) -> None:
-        plan, place = self.plan, instance.built.places[use] if instance.built else "no bridge"
+    def _use(self, step: Invoke | Read, instance: _Instance, use: int) -> None:
+        plan, place = self.plan, instance.records.places[use] if instance.records else "no bridge"
         if isinstance(place, str):
             plan.known(Outcome("unsupported", detail=place))
             return
         if use not in instance.calls:
-            asked = instance.uses[use]
-            repeat = {"repeat": asked.repeat} if isinstance(asked, bridge.Call) and asked.repeat > 1 else {}
-            instance.calls[use] = plan.step("call", name=instance.bridge_name, export=place.function, **repeat)
-        index, entry = instance.calls[use], place.entry
+            repeat = {"repeat": step.repeat} if isinstance(step, Invoke) and step.repeat > 1 else {}
+            instance.calls[use] = plan.step("call", name=instance.bridge_name, export="run", **repeat)
+            if place.then:
+                write(plan, instance.bridge_name, place.then)
+        index, entry, export = instance.calls[use], place.entry, step.export
 
         def read(answers: Sequence[Outcome]) -> Outcome:
             record = instance.record(use, answers)
             if isinstance(record, Outcome):
                 return record
-            return answers[index] if answers[index].kind != "returned" else found(entry, record)[part]
+            return answers[index] if answers[index].kind != "returned" else found(entry, record, export)
 
         plan.readers.append(read)
 
@@ -290,6 +305,6 @@ def bytes_read(answer: Outcome, size: int) -> bytes | Outcome:
     return data if len(data) == size else Outcome("unparsed", detail=f"{size} bytes of a memory: {answer}"[:500])
 
 
-def found(entry: Entry, record: bytes) -> Sequence[Outcome]:
-    """What a record says after its function came back."""
-    return [entry.outcome(record)] if isinstance(entry, CallEntry) else entry.outcomes(record)
+def found(entry: Entry, record: bytes, export: str) -> Outcome:
+    """What a record says of an export after its function came back."""
+    return entry.outcome(record) if isinstance(entry, CallEntry) else entry.outcome(record, export)

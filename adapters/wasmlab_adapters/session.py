@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wasmlab_ref import bridge
-from wasmlab_ref.bridge import CallEntry, Place, Unbridgeable
-from wasmlab_ref.bridge_code import HEADER
+from wasmlab_ref.bridge import Bridge, Call, Reads
 from wasmlab_ref.case import Outcome
 from wasmlab_ref.interface import Interface
 from wasmlab_ref.types import FuncRef, GlobalType, TableType
 
-from .lowering import Plan, bridge_for, bytes_read, face_of, found, instantiate, instantiate_bridge
+from .lowering import Plan, bridge_for, bytes_read, face_of, found, instantiate, instantiate_bridge, pages_for, write
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -22,11 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Known:
-    """An instance of the session: its exports, and the places of their bridge."""
+    """An instance of the session: its exports, and its bridge, or why there is none."""
 
     face: Interface | None
-    places: dict[str, Place | str] = field(default_factory=dict)
-    no_bridge: str = ""
+    bridge: Bridge | str = "nothing is exported"
 
 
 class Session:
@@ -52,19 +49,18 @@ class Session:
         index = instantiate(plan, name, data, self._dialect, self._given)
         known = _Known(face)
         bridge_index = None
-        if face and not self._dialect.native:
-            uses = [_use(export, type_) for export, type_ in face.exports.items()]
-            wanted = {export: use for (export, _), use in zip(face.exports.items(), uses, strict=True) if use}
-            if wanted:
-                built = bridge_for(data, list(wanted.values()), self._dialect.features, True)
-                known.places = dict(zip(wanted, built.places, strict=True))
-                bridge_index = instantiate_bridge(plan, f"{name}!", name, built)
+        if face and not self._dialect.native and any(isinstance(type_, _BRIDGED) for type_ in face.exports.values()):
+            built = bridge_for(data, self._dialect.features, True)
+            if (pages := pages_for(built.reach)) > 1:
+                built = bridge_for(data, self._dialect.features, True, pages)
+            known.bridge = built
+            bridge_index = instantiate_bridge(plan, f"{name}!", name, built)
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
             return answers
         if answers[index].kind == "returned":
             if bridge_index is not None and answers[bridge_index].kind != "returned":
-                known.no_bridge = f"bridge: {answers[bridge_index]}"
+                known.bridge = f"bridge: {answers[bridge_index]}"
             self._instances[name] = known
         return answers[index]
 
@@ -76,13 +72,13 @@ class Session:
         """Call an exported function."""
         if self._dialect.native:
             return self._one("call", name=name, export=export, args=list(args))
-        return self._bridged(name, export, args)
+        return self._bridged(name, Call(export, tuple(args)))
 
     def get(self, name: str, export: str) -> Outcome:
         """The value of an exported global, or size and shapes of an exported table."""
         if self._dialect.native:
             return self._one("get", name=name, export=export)
-        return self._bridged(name, export, None)
+        return self._bridged(name, Reads((export,)))
 
     def read(self, name: str, export: str) -> Outcome:
         """Observe an exported global, table or memory."""
@@ -103,33 +99,29 @@ class Session:
             self._one("end")
             self._ended = "it is over"
 
-    def _bridged(self, name: str, export: str, args: Sequence[str] | None) -> Outcome:
+    def _bridged(self, name: str, use: Call | Reads) -> Outcome:
         known = self._instances.get(name)
         if known is None:
             return Outcome("unsupported", detail=f"no instance {name}")
-        kind = "global or table" if args is None else "function"
-        place: Place | str = known.no_bridge or known.places.get(export, f"no exported {kind} {export!r}")
-        if isinstance(place, Place) and isinstance(place.entry, CallEntry) != (args is not None):
-            place = f"no exported {kind} {export!r}"
+        if isinstance(known.bridge, str):
+            return Outcome("unsupported", detail=known.bridge)
+        records = known.bridge.records([use])
+        (place,) = records.places
         if isinstance(place, str):
             return Outcome("unsupported", detail=place)
-        plan, target = Plan(), {"name": f"{name}!", "export": "memory"}
-        if isinstance(place.entry, CallEntry):
-            try:
-                data = place.entry.arguments(args or ())
-            except Unbridgeable as error:
-                return Outcome("unsupported", detail=str(error))
-            if data:
-                plan.step("write", **target, at=place.address + HEADER, hex=data.hex())
-        call = plan.step("call", name=f"{name}!", export=place.function)
-        read = plan.step("read", **target, at=place.address, bytes=place.entry.size)
+        plan = Plan()
+        write(plan, f"{name}!", records.initial)
+        call = plan.step("call", name=f"{name}!", export="run")
+        read = plan.step("read", name=f"{name}!", export="memory", at=place.address, bytes=place.entry.size)
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
             return answers
         if answers[call].kind != "returned":
             return answers[call]
         record = bytes_read(answers[read], place.entry.size)
-        return record if isinstance(record, Outcome) else found(place.entry, record)[0]
+        if isinstance(record, Outcome):
+            return record
+        return found(place.entry, record, use.export if isinstance(use, Call) else use.exports[0])
 
     def _one(self, do: str, **keys: Any) -> Outcome:
         plan = Plan()
@@ -154,7 +146,4 @@ class Session:
         return outcomes
 
 
-def _use(export: str, type_: object) -> bridge.Use | None:
-    if isinstance(type_, FuncRef):
-        return bridge.Call(export)
-    return bridge.Reads((export,), True) if isinstance(type_, GlobalType | TableType) else None
+_BRIDGED = FuncRef | GlobalType | TableType

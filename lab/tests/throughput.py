@@ -26,9 +26,11 @@ from typing import Any
 from unittest import mock
 
 from wasmlab import campaign, judgement
-from wasmlab.campaign import Plan, Shard, generate, generator_digest, numbers, records
+from wasmlab.campaign import Shard, generate, generator_digest, numbers, records
+from wasmlab.hunter import Hunter
 from wasmlab.model import Campaign
 from wasmlab.opening import REFERENCE, common_features, merged_stages, open_engine, opened
+from wasmlab.plan import Plan
 from wasmlab.store import Store
 from wasmlab_adapters import engine as adapters
 from wasmlab_adapters.runner import Loop, Worker
@@ -86,7 +88,7 @@ PARTS: list[tuple[str, Any, str]] = [
     ("outcomes", adapters.Engine, "collect"),
     ("judge", judgement.Judgement, "verdict"),
     ("count", Shard, "_count"),
-    ("confirm, reduce", campaign.Hunter, "examine"),
+    ("confirm, reduce", Hunter, "examine"),
     ("store", Store, "record"),
 ]
 """The parts of the lab: what is timed, and where it is called from."""

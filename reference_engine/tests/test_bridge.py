@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wasmlab_ref import bridge, bridge_code
-from wasmlab_ref.bridge import Call, CallEntry, Place, ReadEntry, Reads, Unbridgeable, build
+from wasmlab_ref.bridge import Call, CallEntry, Place, ReadEntry, Reads, build
 from wasmlab_ref.case import Outcome
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
@@ -29,7 +29,8 @@ class Host:
         self.store = Store()
         data = encode(parse_module(text))
         self.instance = self.store.instantiate(validate(decode(data)), [])
-        self.built = build(interface(data), uses, features, catch)
+        self.built = build(interface(data), features, catch)
+        self.uses, self.records = uses, self.built.records(uses)
         external = SHORTHANDS["externref"]
         lab = {
             "extern": self.store.host_function(FuncType(("i32",), (external,)), lambda n: (HostRef(n),)),
@@ -40,13 +41,18 @@ class Host:
         }
         imports = [self.instance.exports[n] if m is None else lab[n] for m, n in self.built.imports]
         self.bridge: Instance = self.store.instantiate(validate(decode(self.built.binary)), imports)
-        self.bridge.exports["memory"].data[: len(self.built.initial)] = self.built.initial
+        self.write(self.records.initial)
+
+    def write(self, data):
+        self.bridge.exports["memory"].data[: len(data)] = data
 
     def call(self, use):
-        self.store.invoke(self.bridge.exports[self.place(use).function])
+        for _ in range(getattr(self.uses[use], "repeat", 1)):
+            self.store.invoke(self.bridge.exports["run"])
+        self.write(self.place(use).then)
 
     def place(self, use) -> Place:
-        place = self.built.places[use]
+        place = self.records.places[use]
         assert isinstance(place, Place), place
         return place
 
@@ -56,14 +62,10 @@ class Host:
         return bytes(memory.data[place.address : place.address + place.entry.size])
 
     def outcomes(self, use):
-        entry = self.place(use).entry
-        return [entry.outcome(self.record(use))] if isinstance(entry, CallEntry) else entry.outcomes(self.record(use))
-
-    def write(self, use, *args):
-        place, memory = self.place(use), self.bridge.exports["memory"]
-        data = place.entry.arguments(args)
-        at = place.address + bridge_code.HEADER
-        memory.data[at : at + len(data)] = data
+        entry, record = self.place(use).entry, self.record(use)
+        if isinstance(entry, CallEntry):
+            return [entry.outcome(record)]
+        return [entry.outcome(record, export) for export in self.uses[use].exports]
 
 
 NUMBERS = {
@@ -162,7 +164,7 @@ def test_exceptions_are_caught_with_their_payload():
     ]
 
 
-def test_the_cursor_passes_traps_and_fixed_records():
+def test_records_follow_each_other_over_traps_and_repeated_calls():
     host = Host(
         """(module (global $n (export "n") (mut i32) (i32.const 0))
             (func (export "div") (param i32) (result i32) (i32.div_s (i32.const 6) (local.get 0)))
@@ -179,24 +181,28 @@ def test_the_cursor_passes_traps_and_fixed_records():
     )
     with pytest.raises(Trap):
         host.call(0)
-    for _ in range(5):
-        host.call(1)
-    for use in range(2, 6):
+    for use in range(1, 6):
         host.call(use)
     assert host.record(0)[:4] == b"\1\0\0\0", "entered, and left by a trap"
     came = [host.outcomes(use)[0].values for use in range(1, 6)]
     assert came == [("i32:5",), ("i32:3",), ("i32:5",), ("i32:6",), ("i32:6",)]
-    assert host.place(0).function == host.place(2).function, "calls of one export share a function"
 
 
-def test_arguments_can_be_written_before_each_call():
+def test_a_repeated_call_has_its_arguments_each_time():
     host = Host(
-        '(module (func (export "f") (param i64 v128) (result v128 i64) (local.get 1) (local.get 0)))', [Call("f")]
+        """(module (tag $e (export "e") (param i64 i64)) (global $n (mut i32) (i32.const 0))
+            (func (export "f") (param i64) (result i64)
+                (global.set $n (i32.add (global.get $n) (i32.const 1)))
+                (if (i32.ne (global.get $n) (i32.const 3)) (then (throw $e (local.get 0) (i64.const -1))))
+                (local.get 0)))""",
+        [Call("f", ("i64:7",), 3), Call("f", ("i64:8",), 2)],
     )
-    for n in (1, 2):
-        host.write(0, f"i64:{n}", f"v128:{n + 10:x}")
-        host.call(0)
-        assert host.outcomes(0) == [Outcome("returned", (f"v128:{n + 10:x}", f"i64:{n}"))]
+    for use in range(2):
+        host.call(use)
+    assert [host.outcomes(use)[0] for use in range(2)] == [
+        Outcome("returned", ("i64:7",)),
+        Outcome("threw", ("i64:8", "i64:ffffffffffffffff"), "e"),
+    ]
 
 
 def test_tables_are_read_up_to_a_bound():
@@ -230,7 +236,7 @@ def test_types_keep_their_indices_and_identity():
 
 def test_modules_that_look_alike_have_the_same_bridge():
     def built(text):
-        return build(interface(encode(parse_module(text))), [Call("f", ("i32:1",)), Reads(("g",))], ALL, True).binary
+        return build(interface(encode(parse_module(text))), ALL, True).binary
 
     one = '(module (type (struct)) (func (export "f") (param i32)) (global (export "g") funcref (ref.null func)))'
     two = one.replace("(struct)", "(array i8)").replace("(param i32)", "(param i32) (drop (local.get 0))")
@@ -263,7 +269,7 @@ def test_modules_that_look_alike_have_the_same_bridge():
 )
 def test_no_instruction_beyond_the_features(features, catch, text):
     face = interface(encode(parse_module(text)))
-    built = build(face, [Call("f")], frozenset(features), catch)
+    built = build(face, frozenset(features), catch)
     module = decode(built.binary)
     validate(module)
     used = {step.op.feature for func in module.funcs for step in func.body}
@@ -284,7 +290,7 @@ def test_no_instruction_beyond_the_features(features, catch, text):
         (Call("e", ("ref.func",)), "cannot pass"),
         (Call("e", ("i32:1",)), "cannot pass"),
         (Call("e", ("ref.extern:80000000",)), "cannot pass"),
-        (Call("s", None), "can make no reference"),
+        (Call("s", ("ref.struct",)), "can make no reference"),
     ],
 )
 def test_what_no_bridge_can_do_is_said(use, why):
@@ -296,25 +302,19 @@ def test_what_no_bridge_can_do_is_said(use, why):
             )
         )
     )
-    (place,) = build(face, [use], ALL, True).places
+    (place,) = build(face, ALL, True).records([use]).places
     assert isinstance(place, str)
     assert why in place
 
 
 def test_a_record_that_nobody_wrote_is_unparsed():
-    entry = CallEntry("f", (), (), (), (), 16)
+    entry = CallEntry("f", 0, (), (), (), (), 16)
     assert entry.outcome(bytes(16)).kind == "unparsed"
     assert entry.outcome(b"\xff" * 16).kind == "unparsed"
     assert entry.outcome(b"\4" + bytes(15)).kind == "unparsed", "a tag that is not there"
     assert entry.outcome(b"").kind == "unparsed"
     part = bridge.ReadPart("g", "global", bridge.Slot("i32", 16, ""))
-    assert [outcome.kind for outcome in ReadEntry((part,), 32).outcomes(bytes(32))] == ["unparsed"]
-
-
-def test_arguments_are_checked_before_they_are_written():
-    host = Host('(module (func (export "f") (param i32)))', [Call("f")])
-    with pytest.raises(Unbridgeable):
-        host.write(0, "i64:1")
+    assert ReadEntry({"g": part}, 0, 32).outcome(bytes(32), "g").kind == "unparsed"
 
 
 def test_exports_of_impossible_types_are_left_out():

@@ -2,28 +2,28 @@
 
 A bridge stands on the host's side of a module under test.  It starts with that module's types, so a type index means
 the same in both (unless nothing that it imports needs them: then all modules of one outside have the same bridge).  It
-imports what is to be observed, and exports a memory and functions `() -> ()`.  Each of these works on a *record* in the
-memory: it takes arguments from it, calls or reads, and stores what it found as bits.  The worker calls functions and
-reads a memory, and needs no values at all.
+imports what can be observed, all of it, so that a module has one bridge whatever is asked; and exports a memory and a
+function "run" of type `() -> ()`.  That works on a *record* in the memory: it takes arguments from it, calls or reads,
+and stores what it found as bits.  The worker calls a function and reads a memory, and needs no values at all.
 
 A record is
 
     0   i32   status: 0 not entered, 1 entered (and left by a trap), 2 returned, 3 threw what no exported tag
               matches, 4+k threw the k-th exported tag
     4   i32   which call or look it is
-    8   i32   the size of the record
-    16  …     arguments, then results; or in their place, where no next call needs them, the payload of the exception
+    8   i32   how far the next record is
+    16  …     arguments, then results; or behind the arguments of all functions, the payload of the exception
               8 bytes a number, 16 a vector; a reference is an i64, its shape below and its payload above bit 32
 
-All uses of a bridge without `repeat` are by one function, "run".  It finds its record by a cursor that moves on each
-time, and there what it is to do: so nothing is written or read in between, and compilers, whose cost is by function and
-handler, see one of each.
+The address of the record stands at address 0, and moves on with each call: so nothing is written or read in between,
+and compilers, whose cost is by function and handler, see one of each.  A record that is used repeatedly is followed by
+none (it says 0), until the next address is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from . import bridge_code as code
@@ -31,10 +31,12 @@ from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layou
 from .case import SAME, WIDTHS, Outcome, parse_value, value
 from .encode import encode
 from .interface import Interface
-from .syntax import Export, Global, Instr, Module, instr
+from .syntax import Export, Module
 from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
 
 PAGE = 1 << 16
+FIRST = 16
+"""The address of the first record."""
 WITH_PAYLOAD = frozenset(("ref.extern", "ref.i31", "ref.array", SAME))
 
 
@@ -44,44 +46,40 @@ class Unbridgeable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Calls of an exported function.
-
-    With `args` it is one call of a case.  Without them, or with `repeat`, it works on a record of its own, however
-    often it is called, and arguments may be written there before.
-    """
+    """A call of an exported function, or `repeat` of them with the same arguments, of which the last one counts."""
 
     export: str
-    args: tuple[str, ...] | None = None
+    args: tuple[str, ...] = ()
     repeat: int = 1
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the record is always the same."""
-        return self.args is None or self.repeat > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """One look at exported globals and tables; `fixed` as for calls."""
+    """One look at exported globals and tables."""
 
     exports: tuple[str, ...]
-    fixed: bool = False
 
 
 Use: TypeAlias = Call | Reads
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a use of a bridge leaves what it finds: the exported function, and the address of its record.
+    """The record of a use.  After a repeated use `then` must be written at address 0."""
 
-    A record that is not `fixed` stands where the cursor is by then, if every use before it came into "run".
-    """
-
-    function: str
     address: int
     entry: Entry
-    fixed: bool
+    then: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """For each use its place, or why it has none; what must be written from address 0 on before the first; how far
+    the last reaches."""
+
+    places: tuple[Place | str, ...]
+    initial: bytes
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +87,7 @@ class CallEntry:
     """The record of a call."""
 
     export: str
+    selector: int
     args: tuple[Slot, ...]
     results: tuple[Slot, ...]
     tags: tuple[str, ...]
@@ -96,9 +95,9 @@ class CallEntry:
     size: int
 
     @property
-    def imports(self) -> tuple[str, ...]:
-        """The exports that its function needs."""
-        return (self.export, *self.tags)
+    def args_end(self) -> int:
+        """The offset behind the arguments."""
+        return HEADER + sum(16 if slot.type == "v128" else 8 for slot in self.args)
 
     def arguments(self, args: Sequence[str]) -> bytes:
         """The bytes of the record from `HEADER` on that hold these arguments; raises `Unbridgeable`."""
@@ -129,21 +128,17 @@ class ReadPart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadEntry:
-    """The record of a look at some exports."""
+    """The record of a look at all exported globals and tables, by name."""
 
-    parts: tuple[ReadPart, ...]
+    parts: Mapping[str, ReadPart]
+    selector: int
     size: int
 
-    @property
-    def imports(self) -> tuple[str, ...]:
-        """The exports that its function needs."""
-        return tuple(part.export for part in self.parts)
-
-    def outcomes(self, record: bytes) -> list[Outcome]:
-        """The outcome for each export."""
+    def outcome(self, record: bytes, export: str) -> Outcome:
+        """The outcome for one of them."""
         if int.from_bytes(record[:4], "little") != code.RETURNED:
-            return [Outcome("unparsed", detail="the bridge came back without a result")] * len(self.parts)
-        return [Outcome("returned", _global_or_table(part, record)) for part in self.parts]
+            return Outcome("unparsed", detail="the bridge came back without a result")
+        return Outcome("returned", _global_or_table(self.parts[export], record))
 
 
 Entry: TypeAlias = CallEntry | ReadEntry
@@ -160,157 +155,152 @@ def _global_or_table(part: ReadPart, record: bytes) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A bridge module, the imports it needs in order, and for each use its place or why it has none."""
+    """A bridge module, the imports it needs in order, and how each exported function is called, or why it cannot be."""
 
     binary: bytes
     imports: tuple[Source, ...]
-    places: tuple[Place | str, ...]
-    size: int
-    """Up to where records reach: what to read of its memory to see them all."""
-    initial: bytes
-    """What must be written to its memory, from the start, before anything is called: headers and arguments."""
+    calls: Mapping[str, CallEntry | str]
+    reads: ReadEntry
+
+    @property
+    def reach(self) -> int:
+        """How far a single record reaches, at most."""
+        return FIRST + max(entry.size for entry in (self.reads, *self.calls.values()) if not isinstance(entry, str))
+
+    def records(self, uses: Sequence[Use]) -> Records:
+        """The records of uses, in the order in which they will take place."""
+        places: list[Place | str] = []
+        content, at = bytearray(FIRST.to_bytes(4, "little")), FIRST
+        for use in uses:
+            entry, args = self._asked(use)
+            if isinstance(entry, str):
+                places.append(entry)
+                continue
+            repeated = isinstance(use, Call) and use.repeat > 1
+            end = at + entry.size
+            content += bytes(at + code.SELECTOR - len(content)) + entry.selector.to_bytes(4, "little")
+            content += (0 if repeated else entry.size).to_bytes(HEADER - code.SIZE, "little") + args
+            places.append(Place(at, entry, end.to_bytes(4, "little") if repeated else b""))
+            at = end
+        return Records(tuple(places), bytes(content), at)
+
+    def _asked(self, use: Use) -> tuple[Entry | str, bytes]:
+        """The entry for a use and the bytes of its arguments, or why there is none."""
+        if isinstance(use, Reads):
+            missing = [name for name in use.exports if name not in self.reads.parts]
+            return (f"no exported global or table {missing[0]!r}" if missing else self.reads), b""
+        entry = self.calls.get(use.export, f"no exported function {use.export!r}")
+        if isinstance(entry, str):
+            return entry, b""
+        try:
+            return entry, entry.arguments(use.args)
+        except Unbridgeable as error:
+            return str(error), b""
 
 
-def build(face: Interface, uses: Sequence[Use], features: frozenset[str], catch: bool) -> Bridge:
-    """The bridge for these uses, in the order in which they will take place.
+def build(face: Interface, features: frozenset[str], catch: bool, pages: int = 1) -> Bridge:
+    """The bridge of a module, with a memory of so many pages.
 
     It needs no feature beyond `features` and those that the module itself needs.  `catch` says whether exceptions are
     to be caught, for which `features` must contain them.
     """
-    return _Builder(face, features, catch and "exceptions" in features).build(uses)
+    tags = [name for name, type_ in face.exports.items() if isinstance(type_, TagType)]
+    return _Builder(face, features, tags if catch and "exceptions" in features else None).build(pages)
 
 
 class _Builder:
-    def __init__(self, face: Interface, features: frozenset[str], catch: bool) -> None:
-        self.face, self.features, self.catch = face, features, catch
-        self.entries: dict[tuple[str | tuple[str, ...], bool], Entry] = {}
-        self.selectors: dict[str | tuple[str, ...], int] = {}
-        self.fixed: list[Place] = []
-        self.initial = bytearray()
-        self.size = 0
+    """`tags` are the exports that are caught; None: nothing is."""
 
-    def build(self, uses: Sequence[Use]) -> Bridge:
-        # The cursor passes over the records of the moving uses: the fixed ones lie behind them.
-        order = sorted(range(len(uses)), key=lambda i: uses[i].fixed)
-        placed = {i: self._place(uses[i]) for i in order}
-        chosen = [self.entries[key, False] for key in self.selectors]
-        needed = [*chosen, *(place.entry for place in self.fixed)]
-        plain = all(self.face.is_plain(self.face.exports[name]) for entry in needed for name in entry.imports)
-        self.coder = Coder(self.face, self.features, plain)
-        for entry in needed:
-            self._import(entry)
-        exports = [Export("memory", "memory", 0)]
-        if chosen:
-            start = code.moving(self.coder.imported_globals)
-            exports.append(Export("run", "func", self._function(start, chosen)))
-        for place in self.fixed:
-            exports.append(Export(place.function, "func", self._function(code.fixed(place.address), [place.entry])))
+    def __init__(self, face: Interface, features: frozenset[str], tags: Sequence[str] | None) -> None:
+        self.face, self.tags = face, tags
+        self.calls: dict[str, CallEntry | str] = {}
+        for name, type_ in face.exports.items():
+            if isinstance(type_, FuncRef):
+                self.calls[name] = self._call_entry(name, type_)
+        self.entries = [entry for entry in self.calls.values() if isinstance(entry, CallEntry)]
+        self._payloads()
+        self.reads = self._read_entry()
+        imports = [*(entry.export for entry in self.entries), *(tags or ()), *self.reads.parts]
+        plain = all(face.is_plain(face.exports[name]) for name in imports)
+        self.coder = Coder(face, features, plain)
+        for name in imports:
+            self.coder.importing(None, name, face.exports[name])
+
+    def build(self, pages: int) -> Bridge:
+        self._import_host()
+        exports = [Export("memory", "memory", 0), Export("run", "func", self._run())]
         module = Module(
             types=tuple(self.coder.types),
             imports=tuple(self.coder.imports),
             funcs=tuple(self.coder.funcs),
-            memories=(MemType(Limits(self.size + PAGE - 1 >> 16)),),
-            globals=(Global(GlobalType("i32", True), (instr("i32.const", 0),)),),
+            memories=(MemType(Limits(pages)),),
             exports=tuple(exports),
         )
-        places = tuple(placed[i] for i in range(len(uses)))
-        return Bridge(encode(module), tuple(self.coder.sources), places, self.size, bytes(self.initial))
+        return Bridge(encode(module), tuple(self.coder.sources), self.calls, self.reads)
 
     # Records
 
-    def _place(self, use: Use) -> Place | str:
-        key = use.export if isinstance(use, Call) else use.exports
-        try:
-            if (key, use.fixed) not in self.entries:
-                new = self._call_entry(key, use.fixed) if isinstance(key, str) else self._read_entry(key)
-                self.entries[key, use.fixed] = new
-            entry = self.entries[key, use.fixed]
-            args = b""
-            if isinstance(use, Call) and isinstance(entry, CallEntry) and use.args is not None:
-                args = entry.arguments(use.args)
-        except Unbridgeable as error:
-            return str(error)
-        address = self.size
-        self.size += entry.size
-        if use.fixed:
-            self.initial += bytes(address + HEADER - len(self.initial)) + args if args else b""
-            self.fixed.append(Place(str(len(self.fixed)), address, entry, True))
-            return self.fixed[-1]
-        selector = self.selectors.setdefault(key, len(self.selectors))
-        header = selector.to_bytes(HEADER - code.SELECTOR - 8, "little") + entry.size.to_bytes(8, "little")
-        self.initial += bytes(address + code.SELECTOR - len(self.initial)) + header + args
-        return Place("run", address, entry, False)
-
-    def _call_entry(self, export: str, fixed: bool) -> CallEntry:
-        """The entry of a call; moving records, whose arguments are used once, all have their payload at one place."""
-        type_ = self.face.exports.get(export)
-        if not isinstance(type_, FuncRef):
-            raise Unbridgeable(f"no exported function {export!r}")
+    def _call_entry(self, export: str, type_: FuncRef) -> CallEntry | str:
         comp = self.face.func_type(type_)
         args, end = layout(self.face, comp.params, HEADER)
         for slot in args:
             if isinstance(slot.type, RefType) and not makeable(slot):
-                raise Unbridgeable(f"the host can make no reference for parameter {args.index(slot)}")
+                return f"the host can make no reference for parameter {args.index(slot)}"
         results, size = layout(self.face, comp.results, end)
-        tags, payloads, start = [], [], end if fixed else HEADER
-        if self.catch:
-            for name, tag in self.face.exports.items():
-                if isinstance(tag, TagType):
-                    payload, payload_end = layout(self.face, self.face.func_type(tag).params, start)
-                    tags.append(name)
-                    payloads.append(payload)
-                    size = max(size, payload_end)
-        return CallEntry(export, args, results, tuple(tags), tuple(payloads), size + 15 & ~15)
+        selector = sum(isinstance(entry, CallEntry) for entry in self.calls.values())
+        return CallEntry(export, selector, args, results, (), (), size + 15 & ~15)
 
-    def _read_entry(self, exports: tuple[str, ...]) -> ReadEntry:
-        parts, end = [], HEADER
-        for name in exports:
-            match self.face.exports.get(name):
-                case GlobalType(type_):
-                    (slot,), end = layout(self.face, [type_], end)
-                    parts.append(ReadPart(name, "global", slot))
+    def _payloads(self) -> None:
+        """All calls have the payload of an exception at one place, behind the arguments, which may be needed again."""
+        start = max((entry.args_end for entry in self.entries), default=HEADER)
+        payloads, end = [], HEADER
+        for name in self.tags or ():
+            tag = self.face.exports[name]
+            params = self.face.func_type(tag).params if isinstance(tag, TagType) else ()
+            payload, payload_end = layout(self.face, params, start)
+            payloads.append(payload)
+            end = max(end, payload_end + 15 & ~15)
+        self.entries = [
+            replace(entry, tags=tuple(self.tags or ()), payloads=tuple(payloads), size=max(entry.size, end))
+            for entry in self.entries
+        ]
+        self.calls |= {entry.export: entry for entry in self.entries}
+
+    def _read_entry(self) -> ReadEntry:
+        parts, end = {}, HEADER
+        for name, type_ in self.face.exports.items():
+            match type_:
+                case GlobalType(value_type):
+                    (slot,), end = layout(self.face, [value_type], end)
+                    parts[name] = ReadPart(name, "global", slot)
                 case TableType(_, element, address):
                     (slot,), _ = layout(self.face, [element], end)
-                    parts.append(ReadPart(name, "table", slot, address))
+                    parts[name] = ReadPart(name, "table", slot, address)
                     end += 8 + 8 * TABLE_BOUND
-                case _:
-                    raise Unbridgeable(f"no exported global or table {name!r}")
-        return ReadEntry(tuple(parts), end + 15 & ~15)
+        return ReadEntry(parts, len(self.entries), end + 15 & ~15)
 
-    # Imports, then functions
+    # Imports, then the function
 
-    def _import(self, entry: Entry) -> None:
-        coder = self.coder
-        for name in entry.imports:
-            coder.importing(None, name, self.face.exports[name])
-        if isinstance(entry, ReadEntry):
-            seen = [part.slot for part in entry.parts]
-        else:
-            seen = [*entry.results, *(slot for payload in entry.payloads for slot in payload)]
-            if any(
-                makeable(slot) > {"ref.null"} or "ref.null" not in makeable(slot)
-                for slot in entry.args
-                if slot.hierarchy
-            ):
-                coder.import_host("extern")
+    def _import_host(self) -> None:
+        seen = [part.slot for part in self.reads.parts.values()]
+        for entry in self.entries:
+            seen += [*entry.results, *(slot for payload in entry.payloads for slot in payload)]
+        args = [slot for entry in self.entries for slot in entry.args if slot.hierarchy]
+        if any(makeable(slot) > {"ref.null"} or "ref.null" not in makeable(slot) for slot in args):
+            self.coder.import_host("extern")
         if any(slot.hierarchy in ("any", "extern") for slot in seen):
-            coder.import_host("number")
+            self.coder.import_host("number")
 
-    def _function(self, start: list[Instr], entries: Sequence[Entry]) -> int:
-        """A function that works on records of these entries; the first that is called says what is caught."""
-        locals_ = code.Locals()
-        bodies = [self._body(entry, locals_) for entry in entries]
-        called = next((entry for entry in entries if isinstance(entry, CallEntry)), None)
+    def _run(self) -> int:
+        """The function, which does what the record says."""
+        locals_, index = code.Locals(), self._index
+        bodies = [self.coder.call(index(entry.export), entry.args, entry.results, locals_) for entry in self.entries]
+        if parts := self.reads.parts.values():
+            bodies.append(self.coder.read([(p.kind, index(p.export), p.slot, p.address) for p in parts], locals_))
         catches = None
-        if self.catch and called:
-            tags = [self._index(name) for name in called.tags]
-            catches = list(zip(tags, called.payloads, strict=True))
-        return self.coder.working(start, bodies, catches, locals_)
-
-    def _body(self, entry: Entry, locals_: code.Locals) -> list[Instr]:
-        if isinstance(entry, CallEntry):
-            return self.coder.call(self._index(entry.export), entry.args, entry.results, locals_)
-        return self.coder.read([(p.kind, self._index(p.export), p.slot, p.address) for p in entry.parts], locals_)
+        if self.tags is not None and self.entries:
+            catches = list(zip(map(index, self.tags), self.entries[0].payloads, strict=True))
+        return self.coder.working(code.moving(), bodies, catches, locals_)
 
     def _index(self, export: str) -> int:
         return self.coder.importing(None, export, self.face.exports[export])

@@ -150,11 +150,6 @@ class Coder:
     def _host(self, name: str) -> Instr:
         return instr("call", self._imported["lab", name])
 
-    @property
-    def imported_globals(self) -> int:
-        """The index of the first global of the bridge's own."""
-        return self._counts["global"]
-
     def function(self, type_: FuncType, locals_: Sequence[ValType], code: list[Instr]) -> int:
         """Define a function and return its index."""
         self.funcs.append(Func(self.type(type_), merge_runs([(1, t) for t in locals_]), tuple(code)))
@@ -316,7 +311,7 @@ class Coder:
 
         `catches` are tags with the slots of their payload, None for no handler at all.
         """
-        code = _selecting(bodies) if len(bodies) > 1 else bodies[0]
+        code = _selecting(bodies) if len(bodies) > 1 else [step for body in bodies for step in body]
         if catches is not None:
             code = self._catching(code, catches, locals_)
         return self.function(FuncType(), locals_.types, [*start, *_status(ENTERED), *code])
@@ -424,16 +419,11 @@ def _status(status: int) -> list[Instr]:
     return [_RECORD, instr("i32.const", status), instr("i32.store", MemArg(0, 0, 0))]
 
 
-def fixed(address: int) -> list[Instr]:
-    """The start of a function whose record is always the same."""
-    return [instr("i32.const", address), instr("local.set", 0)]
-
-
-def moving(cursor: int) -> list[Instr]:
-    """The start of a function whose record is where the cursor, a global, stands; the record knows its size."""
-    get = [instr("global.get", cursor), instr("local.tee", 0)]
+def moving() -> list[Instr]:
+    """The start of a function whose record is where address 0 says; the record knows how far the next is."""
+    get = [instr("i32.const", 0), instr("i32.const", 0), instr("i32.load", MemArg(0, 0, 0)), instr("local.tee", 0)]
     size = [_RECORD, instr("i32.load", MemArg(0, 0, SIZE))]
-    return [*get, *size, instr("i32.add"), instr("global.set", cursor)]
+    return [*get, *size, instr("i32.add"), instr("i32.store", MemArg(0, 0, 0))]
 
 
 def _selecting(bodies: Sequence[list[Instr]]) -> list[Instr]:
