@@ -376,7 +376,7 @@ def _accessors(m: Builder, hidden: Sequence[tuple[tuple[ValType, ...], list[Inst
 _SCRATCH: tuple[tuple[int, ValType], ...] = ((1, "i32"), (2, "i64"))
 """The locals of accessors: an address of either type, and the sum."""
 
-_ROUND, _SUMMED = 16, 256
+_ROUND, _SUMMED = 32, 256
 
 
 def _checksum(memory: Memory) -> list[Instr]:
