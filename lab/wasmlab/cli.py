@@ -22,6 +22,7 @@ COMMANDS = {
     "matrix": "Run a matrix of engines, suites and campaigns.",
     "report": "Make a report of one or many campaigns.",
     "engines": "Engines: what is there, and how to get it.",
+    "build": "Build the C engine ahead of its first use, for other machines too.",
     "suite": "The official suites: fetch, check.",
     "doctor": "What works here, and what does not.",
 }

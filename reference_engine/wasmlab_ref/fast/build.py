@@ -46,8 +46,8 @@ FLAGS = (
     "-fno-semantic-interposition",
 )
 
-TIMEOUT = 300
-"""Seconds for one file."""
+TIMEOUT = 900
+"""Seconds for one file, on a machine that has much else to do."""
 
 
 class Unavailable(Exception):
