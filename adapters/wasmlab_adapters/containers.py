@@ -59,6 +59,15 @@ def client(seconds: int = SECONDS) -> Any:
         raise unavailable(error) from None
 
 
+def server() -> str:
+    """What the daemon says it is; EngineUnavailable where there is none."""
+    try:
+        said = client().version()
+    except ERRORS as error:
+        raise unavailable(error) from None
+    return f"{said['Version']}, API {said['ApiVersion']}, {said['Arch']}"
+
+
 def unavailable(error: Exception) -> EngineUnavailable:
     """What went wrong between lab and daemon, in one line."""
     if isinstance(error, docker.errors.ImageNotFound):

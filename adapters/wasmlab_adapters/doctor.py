@@ -12,9 +12,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
+
+from wasmlab_matrices.load import ARCHITECTURES
 
 from .errors import EngineUnavailable, NotInstalled
 from .install import cache_folder, host_architecture, private_folder
@@ -38,6 +41,8 @@ class Check:
     ok: bool
     detail: str
     hint: str = ""
+    optional: bool = False
+    """Whether wasmlab can do without it, only containers of other architectures cannot."""
 
 
 def examine() -> Iterator[Check]:
@@ -49,7 +54,7 @@ def examine() -> Iterator[Check]:
             ok, detail, hint = False, str(error), error.hint
         except Exception as error:
             ok, detail, hint = False, f"{type(error).__name__}: {error}", "this is a bug of wasmlab: please report it"
-        yield Check(name, ok, detail, "" if ok else hint)
+        yield Check(name, ok, detail, "" if ok else hint, name in OPTIONAL)
 
 
 def self_test(engine: str) -> str:
@@ -145,6 +150,25 @@ def _suites() -> Result:
     return False, "the core suite is not here", "wasmlab suite fetch core   (only `conform` needs it)"
 
 
+def _docker() -> Result:
+    from .containers import server
+
+    return True, server(), ""
+
+
+def _containers(arch: str) -> Result:
+    from . import emulation, images
+
+    emulation.ready(arch)
+    detail = str(emulation.machine(arch)).removeprefix("container, ")
+    try:
+        detail += f", {images.ensure(arch, make=False)}"
+    except NotInstalled:
+        detail += ", its image is made on first use (wasmlab images build)"
+    images.c_compiler(arch)
+    return True, detail, ""
+
+
 CHECKS: dict[str, Callable[[], Result]] = {
     "python": _python,
     "system": _system,
@@ -157,4 +181,7 @@ CHECKS: dict[str, Callable[[], Result]] = {
     "ref/py": _reference_python,
     "wasmtime": _wasmtime,
     "suites": _suites,
+    "docker": _docker,
+    **{f"containers, {arch}": partial(_containers, arch) for arch in ARCHITECTURES},
 }
+OPTIONAL = frozenset(name for name in CHECKS if name.startswith(("docker", "containers")))

@@ -92,17 +92,23 @@ def ensure(arch: str, package: tuple[str, Path] | None = None, make: bool = True
         return tag
 
 
+def c_compiler(arch: str) -> str:
+    """The compiler for an architecture; EngineUnavailable says how to get it."""
+    triple = load_architectures()[arch].triple
+    names = (f"{triple}-gcc", *build.COMPILERS) if not emulated(arch) else (f"{triple}-gcc",)
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    cross = f"gcc-{triple.replace('_', '-')} libc6-dev-{arch}-cross" if emulated(arch) else "gcc"
+    raise EngineUnavailable(
+        f"the C path of ref needs {names[0]} for {arch}", f"sudo apt-get install {cross}; or use ref/py:{arch}"
+    )
+
+
 def c_engine(arch: str) -> Path:
     """The C engine for an architecture, cross-compiled if need be; EngineUnavailable where no compiler is there."""
-    triple = load_architectures()[arch].triple
-    compiler = shutil.which(f"{triple}-gcc")
-    if compiler is None:
-        package = f"gcc-{triple.replace('_', '-')} libc6-dev-{arch}-cross"
-        raise EngineUnavailable(
-            f"ref for {arch} needs the cross compiler {triple}-gcc", f"sudo apt-get install {package}; or use ref/py"
-        )
     try:
-        return build.library(compiler=(compiler,))
+        return build.library(compiler=(c_compiler(arch),))
     except build.Unavailable as error:
         raise EngineUnavailable(f"ref for {arch}: {error.reason}", error.remedy) from None
 

@@ -121,7 +121,7 @@ def zoo_engines(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for module in (fuzz_module, diff_module):
         monkeypatch.setattr(module, "opened", lambda names: _Opened(names))
-        monkeypatch.setattr(module, "names_of", lambda engines, more, least=1: tuple(engines.split(",")))
+        monkeypatch.setattr(module, "names_of", lambda engines, more, archs, least=1: tuple(engines.split(",")))
     monkeypatch.setattr(diff_module, "judging", lambda engines: nullcontext(Judgement()))
     monkeypatch.setattr(fuzz_module, "merged_stages", lambda engines: frozenset())
     monkeypatch.setattr(fuzz_module, "REFERENCE", "")
@@ -218,7 +218,7 @@ from wasmlab.commands import fuzz as f
 from wasmlab import cli
 f.opened, f.open_engine, f.REFERENCE = test_cli._Opened, zoo.resolve, ""
 f.generate = lambda seed, features, **_: test_campaign.make(seed, features)
-f.names_of = lambda engines, more, least=1: tuple(engines.split(","))
+f.names_of = lambda engines, more, archs, least=1: tuple(engines.split(","))
 f.merged_stages = lambda engines: frozenset()
 sys.exit(cli.run(["fuzz", "--engines", "right,also", "--time", "60s", "--out", {str(tmp_path / "o")!r}, "--json"]))
 """

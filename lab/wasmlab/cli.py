@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "Make a report of one or many campaigns.",
     "engines": "Engines: what is there, and how to get it.",
     "build": "Build the C engine ahead of its first use, for other machines too.",
+    "images": "What containers of other architectures are made of.",
     "suite": "The official suites: fetch, check.",
     "doctor": "What works here, and what does not.",
 }

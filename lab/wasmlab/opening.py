@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import click
+
 from wasmlab_ref.features import FEATURES, closure
 
 from .choices import Choices, choices_of
@@ -35,12 +37,33 @@ def open_engine(name: str) -> Any:
         return Engine(resolve(name))
 
 
-def names_of(engines: str, more: Sequence[str] = (), least: int = 1) -> tuple[str, ...]:
-    """The names of `--engines` and `--engine`, each once."""
+def _archs(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
+    from wasmlab_matrices.load import ARCHITECTURES
+
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in ARCHITECTURES:
+            raise click.BadParameter(f"no architecture {name!r}: there are {', '.join(ARCHITECTURES)}")
+    return names
+
+
+ARCHS = click.option(
+    "--archs", default="", callback=_archs, help="Architectures, separated by commas: amd64,arm64,riscv64."
+)
+"""The option of commands that run engines on several architectures."""
+
+
+def names_of(engines: str, more: Sequence[str] = (), archs: Sequence[str] = (), least: int = 1) -> tuple[str, ...]:
+    """The names of `--engines` and `--engine`, each once, on each of the architectures that it runs on."""
     from wasmlab_adapters.registry import EngineName
 
     with engine_errors():
-        names = [str(name) for name in EngineName.parse_list(engines)] + list(more)
+        asked = [*EngineName.parse_list(engines), *map(EngineName.parse, more)]
+        columns = {str(name): [str(column) for column in name.on(archs)] for name in asked}
+    for name, found in columns.items():
+        if not found:
+            raise UsageError(f"{name} runs on none of {', '.join(archs)}", hint="wasmlab engines list")
+    names = [column for name in asked for column in columns[str(name)]]
     if len(set(names)) != len(names):
         raise UsageError(f"an engine is named twice: {', '.join(names)}")
     if len(names) < least:

@@ -21,7 +21,7 @@ from .. import conform as c
 from .. import suites
 from ..errors import Missing
 from ..foreign import plain
-from ..opening import names_of, opened
+from ..opening import ARCHS, names_of, opened
 from ..results import Column, judge, save
 from ..results import conform as run
 
@@ -32,13 +32,21 @@ SHOWN = 40
 @click.command("conform")
 @click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@ARCHS
 @click.option("--suite", default="core", show_default=True, help="A suite's name, a folder or a file.")
 @click.option("--filter", "pattern", default="", help="Only files that match this pattern, such as 'simd_*'.")
 @click.option("-j", "jobs", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the results in this folder, for `wasmlab report`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def conform(
-    engines: str, more: tuple[str, ...], suite: str, pattern: str, jobs: int, out: Path | None, as_json: bool
+    engines: str,
+    more: tuple[str, ...],
+    archs: tuple[str, ...],
+    suite: str,
+    pattern: str,
+    jobs: int,
+    out: Path | None,
+    as_json: bool,
 ) -> None:
     """Run an official suite on engines: a row a proposal, every failure with its line.
 
@@ -48,7 +56,7 @@ def conform(
     \b
     Example: wasmlab conform --engines ref,wasmtime --suite core -j 2
     """
-    names, folder = names_of(engines, more), suites.find(suite)
+    names, folder = names_of(engines, more, archs), suites.find(suite)
     started = time.monotonic()
     try:
         with opened(names) as found:

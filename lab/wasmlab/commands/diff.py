@@ -17,7 +17,7 @@ from wasmlab_ref.isa import BY_MNEMONIC
 from ..display import output
 from ..foreign import plain
 from ..loading import Loaded, load_any
-from ..opening import judging, names_of, opened
+from ..opening import ARCHS, judging, names_of, opened
 from ..oracle import Verdict
 from ..signature import NOISE, opcodes, size
 
@@ -30,12 +30,14 @@ CITED = 8
 @click.argument("file")
 @click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime. A finding has its own.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@ARCHS
 @click.option("--invoke", "calls", multiple=True, help='A call of a bare module, "add 1 0x2"; may be repeated.')
 @click.option("--all", "everything", is_flag=True, help="Show all steps, not only up to the first difference.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def diff(
-    file: str, engines: str, more: tuple[str, ...], calls: tuple[str, ...], everything: bool, as_json: bool
-) -> None:
+    file: str, engines: str, more: tuple[str, ...], archs: tuple[str, ...], calls: tuple[str, ...], everything: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Run a .wasm, .wat or .wast file, or a case (.json), on every engine; show the outcomes and what they mean.
 
     A finding of a campaign is FOLDER/ID, or its ID alone where the campaign is in this folder.
@@ -47,7 +49,8 @@ def diff(
     Example: wasmlab diff add.wat --engines ref,wasmtime
     """
     loaded = load_any(file, calls)
-    names = loaded.engines if loaded.engines and not engines and not more else names_of(engines, more)
+    own = loaded.engines and not engines and not more
+    names = loaded.engines if own else names_of(engines, more, archs)
     with opened(names) as started, judging(started) as judgement:
         verdict, answers = judgement.compare(started, loaded.case)
     if as_json:

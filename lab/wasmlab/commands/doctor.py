@@ -15,7 +15,8 @@ from rich.text import Text
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Look at what wasmlab needs here: Python, cache, engines, suites.  Ends with 3 if something is missing.
+    """Look at what wasmlab needs here: Python, cache, engines, suites.  Ends with 3 if something is missing
+    that wasmlab cannot do without.
 
     \b
     Example: wasmlab doctor
@@ -28,8 +29,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
     else:
         table = Table("", "check", "found", "what to do", box=None, header_style="bold")
         for check in checks:
-            mark = Text("ok", "green") if check.ok else Text("no", "bold red")
+            mark = Text("ok", "green") if check.ok else Text("no", "yellow" if check.optional else "bold red")
             table.add_row(mark, check.name, Text(check.detail), Text(check.hint))
         Console().print(table)
-    if not all(check.ok for check in checks):
+    if not all(check.ok or check.optional for check in checks):
         context.exit(3)

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..findings import write_findings
 from ..known import known_divergences
 from ..model import Campaign, Run
-from ..opening import REFERENCE, common_features, engine_errors, merged_stages, names_of, open_engine, opened
+from ..opening import ARCHS, REFERENCE, common_features, engine_errors, merged_stages, names_of, open_engine, opened
 from ..parallel import Totals, hunt
 from ..plan import Plan
 from ..store import Store, load
@@ -29,6 +29,7 @@ from .options import Duration, stopping
 @click.command("fuzz")
 @click.option("--engines", default="", help="Engines, separated by commas: ref,wasmtime.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@ARCHS
 @click.option("--features", help="Features to use, separated by commas. Default: all that every engine supports.")
 @click.option("--examples", type=click.IntRange(min=1), help="Number of cases.")
 @click.option("--time", "duration", type=Duration(), help="How long, such as 10m. Default, without --examples: 1m.")
@@ -43,9 +44,9 @@ from .options import Duration, stopping
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--no-html", is_flag=True, help="No HTML report.")
 def fuzz(
-    engines: str, more: tuple[str, ...], features: str | None, examples: int | None, duration: float | None,
-    seed: int | None, jobs: int, out: Path | None, nan: str | None, relaxed: str | None, first: bool, as_json: bool,
-    no_html: bool,
+    engines: str, more: tuple[str, ...], archs: tuple[str, ...], features: str | None, examples: int | None,
+    duration: float | None, seed: int | None, jobs: int, out: Path | None, nan: str | None, relaxed: str | None,
+    first: bool, as_json: bool, no_html: bool,
 ) -> None:  # fmt: skip
     """Generate cases, run them on every engine, and report where they differ.
 
@@ -58,7 +59,7 @@ def fuzz(
     \b
     Example: wasmlab fuzz --engines ref,wasmtime --time 10m -j 2 --out night
     """
-    names = names_of(engines, more, least=2)
+    names = names_of(engines, more, archs, least=2)
     duration = duration if duration or examples else 60.0
     with opened(names) as started:
         common = common_features(started, features)
