@@ -21,7 +21,7 @@ from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable
 from .registries import REGISTRIES
-from .registries.order import Order, locked, unusable
+from .registries.order import Order, locked, source_digest, unusable
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -112,4 +112,5 @@ def _check_private(folder: Path) -> None:
 def _folder(package: Package, version: str, arch: str) -> Path:
     name = package.name_for(arch or host_architecture()).replace("/", "+")
     foreign = "" if _native(arch) else f"-{arch}"
-    return cache_folder() / "engines" / package.registry / f"{name}-{version}{foreign}"
+    built = f"-{source_digest(package.source)[:12]}" if package.source else ""
+    return cache_folder() / "engines" / package.registry / f"{name}-{version}{built}{foreign}"

@@ -37,11 +37,14 @@ class Dialect:
     native: bool
     features: frozenset[str]
     spectest: bool
+    named: bool
+    """Whether the engine links by name."""
 
     @staticmethod
     def of(hello: dict[str, Any]) -> Dialect:
         """The dialect that a hello announces."""
-        return Dialect(hello["values"] == "native", frozenset(hello["features"]), bool(hello.get("spectest")))
+        features, named = frozenset(hello["features"]), hello.get("linking") == "names"
+        return Dialect(hello["values"] == "native", features, bool(hello.get("spectest")), named)
 
 
 @dataclass(slots=True)
@@ -80,13 +83,13 @@ def face_of(data: bytes) -> Interface | None:
 
 
 @lru_cache(maxsize=64)
-def _bridge(data: bytes, features: frozenset[str], catch: bool, pages: int) -> Bridge:
-    return bridge.build(interface(data), features, catch, pages)
+def _bridge(data: bytes, features: frozenset[str], catch: bool, pages: int, named: bool) -> Bridge:
+    return bridge.build(interface(data), features, catch, pages, named)
 
 
-def bridge_for(data: bytes, features: frozenset[str], catch: bool, pages: int = 1) -> Bridge:
+def bridge_for(data: bytes, dialect: Dialect, catch: bool, pages: int = 1) -> Bridge:
     """The bridge of a module, with a memory of so many pages; several engines and cases share the same."""
-    return _bridge(data, features & BRIDGE_FEATURES, catch, pages)
+    return _bridge(data, dialect.features & BRIDGE_FEATURES, catch, pages, dialect.named)
 
 
 def pages_for(size: int) -> int:
@@ -213,10 +216,10 @@ class _Bridged:
         throws = any(face.has_tags for face in map(face_of, case.modules) if face)
         for instance in self.instances:
             if instance and instance.uses:
-                built = bridge_for(instance.data, dialect.features, throws)
+                built = bridge_for(instance.data, dialect, throws)
                 instance.records = built.records(instance.uses)
                 if (pages := pages_for(instance.records.size)) > 1:
-                    built = bridge_for(instance.data, dialect.features, throws, pages)
+                    built = bridge_for(instance.data, dialect, throws, pages)
                 instance.built = built
         self._emit()
 

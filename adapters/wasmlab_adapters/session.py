@@ -50,9 +50,9 @@ class Session:
         known = _Known(face)
         bridge_index = None
         if face and not self._dialect.native and any(isinstance(type_, _BRIDGED) for type_ in face.exports.values()):
-            built = bridge_for(data, self._dialect.features, True)
+            built = bridge_for(data, self._dialect, True)
             if (pages := pages_for(built.reach)) > 1:
-                built = bridge_for(data, self._dialect.features, True, pages)
+                built = bridge_for(data, self._dialect, True, pages)
             known.bridge = built
             bridge_index = instantiate_bridge(plan, f"{name}!", name, built)
         answers = self._ask(plan)

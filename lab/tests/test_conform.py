@@ -192,3 +192,25 @@ def test_wrong_usage_is_one_line(args: list[str], status: int, line: str, capsys
     err = capsys.readouterr().err
     assert line in err
     assert "Traceback" not in err
+
+
+SHADOWED = """
+(module $M (memory (export "m") 1) (func (export "get") (result i32) (i32.load8_u (i32.const 0))))
+(register "M" $M)
+(module $two (memory 1) (memory (export "x") 1))
+(register "two" $two)
+(module (import "M" "m" (memory 1)) (memory 1) (data (i32.const 0) "\\07"))
+(assert_return (invoke $M "get") (i32.const 7))
+(module (import "two" "x" (memory 1)))
+(module $free (func (export "f") (result i32) (i32.const 1)))
+(assert_return (invoke $free "f") (i32.const 2))
+"""
+
+
+@pytest.mark.engine
+def test_what_an_unsupported_module_would_have_done_is_not_held_against_an_engine(tmp_path: Path) -> None:
+    with Engine(resolve("wasmtime+without=multi-memory")) as small:
+        found = tally(SHADOWED, small, tmp_path)
+    # two modules, a registration of one, what the other would have written, what imports from the first
+    assert (found.unsupported, found.failed) == (5, 1)
+    assert [failure.line for failure in found.failures] == [10]

@@ -13,6 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.lowering import face_of
 from wasmlab_adapters.session import Session
 from wasmlab_ref import script as s
 from wasmlab_ref.case import Outcome
@@ -21,6 +22,7 @@ from wasmlab_ref.expect import argument, pattern, returned, trapped
 from wasmlab_ref.outcome import Malformed, Rejected
 
 from .errors import UsageError
+from .judgement import beyond
 from .opening import open_engine
 
 PASSED, FAILED, UNSUPPORTED, NOT_APPLICABLE = "passed", "failed", "unsupported", "not_applicable"
@@ -98,6 +100,32 @@ class _Skip(Exception):
         self.status, self.reason = status, reason
 
 
+class Shadow:
+    """What unsupported modules throw on the rest of a script: names that never came, instances left unchanged."""
+
+    def __init__(self) -> None:
+        self.lost: set[str] = set()
+        """Names under which nothing was registered, because it was unsupported."""
+        self.suspects: set[str] = set()
+        """Instances that an unsupported module would have been linked to, and all that are linked to those."""
+        self._registered: dict[str, str] = {}
+        self._kin: dict[str, set[str]] = {}
+
+    def register(self, name: str, instance: str) -> None:
+        """A name is there."""
+        self.lost.discard(name)
+        self._registered[name] = instance
+
+    def link(self, instance: str, sources: Iterable[str], unsupported: bool) -> None:
+        """A module that imports from these names came to life, or did not because it is unsupported."""
+        linked = [self._kin.get(self._registered[name], set()) for name in sources if name in self._registered]
+        kin = {instance}.union(*linked)
+        for name in kin:
+            self._kin[name] = kin
+        if unsupported or kin & self.suspects:
+            self.suspects |= kin
+
+
 class _Runner:
     """The commands of one script, in order, in one session."""
 
@@ -106,10 +134,13 @@ class _Runner:
         self.modules: dict[str | None, bytes] = {}
         self.instances: dict[str | None, str] = {}
         self.missing: dict[str | None, _Skip] = {}
+        self.shadow = Shadow()
+        self.acted = ""
         self.count = 0
 
     def check(self, command: s.Command) -> tuple[str, str, str]:
         """Status, what was expected, what came."""
+        self.acted = ""
         try:
             expected, outcome, good = self._run(command)
         except _Skip as skip:
@@ -118,6 +149,8 @@ class _Runner:
             return FAILED, "a module", f"lab fault: {error}"
         if outcome.kind == "unsupported":
             return UNSUPPORTED, expected, str(outcome)
+        if not good and self.acted in self.shadow.suspects:
+            return UNSUPPORTED, expected, f"{outcome}: a module that is unsupported would have changed this instance"
         return (PASSED if good else FAILED), expected, str(outcome)
 
     def _run(self, command: s.Command) -> tuple[str, Outcome, bool]:
@@ -129,7 +162,9 @@ class _Runner:
                 outcome = self._instantiate(command)
                 return "instantiates", outcome, outcome.kind == "returned"
             case s.Register(_, name, id_):
+                self.shadow.lost.add(name)
                 outcome = self.session.register(self._instance(id_), name)
+                self.shadow.register(name, self._instance(id_))
                 return "registers", outcome, outcome.kind == "returned"
             case s.Invoke() | s.Get():
                 outcome = self._act(command)
@@ -173,7 +208,19 @@ class _Runner:
         data = self._define(command) if isinstance(command, s.Module) else self.modules[command.module]
         self.count += 1
         name = f"m{self.count}"
-        return self._came(command.id, name, self.session.instantiate(name, data), command.line)
+        outcome = self._lacking(name, data, self.session.instantiate(name, data))
+        return self._came(command.id, name, outcome, command.line)
+
+    def _lacking(self, name: str, data: bytes, outcome: Outcome) -> Outcome:
+        """A module that is refused for a feature which the engine does not have is unsupported; and its kin."""
+        face = face_of(data)
+        sources = {i.module for i in face.imports} if face else set()
+        if outcome.kind in ("invalid", "malformed") and (needs := beyond(data, self.engine.features)):
+            outcome = Outcome("unsupported", detail=needs)
+        if outcome.kind == "unlinkable" and (lost := sorted(sources & self.shadow.lost)):
+            outcome = Outcome("unsupported", detail=f"imports of {', '.join(lost)}, which is unsupported")
+        self.shadow.link(name, sources, outcome.kind == "unsupported")
+        return outcome
 
     def _came(self, id_: str | None, name: str, outcome: Outcome, line: int) -> Outcome:
         for key in {None, id_}:
@@ -193,7 +240,7 @@ class _Runner:
         return self.instances[id_]
 
     def _act(self, action: s.Action) -> Outcome:
-        name = self._instance(action.id)
+        self.acted = name = self._instance(action.id)
         if isinstance(action, s.Get):
             return self.session.get(name, action.name)
         return self.session.invoke(name, action.name, tuple(argument(a) for a in action.args))

@@ -18,7 +18,7 @@ from .schema import SchemaError, read_yaml
 __all__ = ["ARCHITECTURES", "EngineRow", "Limits", "Package", "Quirk", "SchemaError", "Variant", "load_engines"]
 
 ARCHITECTURES = tuple(load_architectures())
-REGISTRIES = ("pypi", "npm", "debian")
+REGISTRIES = ("pypi", "npm", "debian", "go")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class Package:
     """Pins the files of `version`, by name."""
     arch: dict[str, str] = field(default_factory=dict)
     """From the lab's names of architectures to those in the package's name."""
+    source: str = ""
+    """A folder beside the adapters: the worker's source, which is built with the package."""
     releases: dict[str, str] = field(default_factory=dict)
     """Debian only: from versions to "suite package"."""
 
@@ -109,7 +111,8 @@ class EngineRow:
     file: str = ""
     """The worker, a single file beside the adapters that needs nothing else of the lab."""
     program: tuple[str, ...] = ()
-    """What runs the worker instead of Python: a glob within the package, of several the first that matches."""
+    """What runs the worker instead of Python, or is the worker: a glob within the package, of several the first that
+    matches."""
     arguments: tuple[str, ...] = ()
     """What it is called with: "{package}" is the folder of the installed package, "{adapters}" that of the adapters,
     "{file}" the worker's, "{version}" the package's; "{flags}" are the flags, which else come last."""
@@ -142,8 +145,8 @@ class EngineRow:
             _known("way to write flags", [self.flag], ("setting", "option", "switch"))
         for name, variant in self.variants.items():
             _known(f"flag of variant {name}", variant.flags, self.flags)
-        if not self.alias and bool(self.module) == bool(self.file):
-            raise ValueError("expected either `module` or `file`")
+        if not self.alias and bool(self.module) == bool(self.file or self.program):
+            raise ValueError("expected either `module`, or `file` or `program`")
 
     def features_of(self, variant: Variant | None) -> frozenset[str]:
         """What it supports in a variant."""

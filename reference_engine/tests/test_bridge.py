@@ -326,3 +326,14 @@ def test_exports_of_impossible_types_are_left_out():
 def test_what_is_no_module_has_no_interface(data):
     with pytest.raises(Malformed):
         interface(data)
+
+
+def test_imports_have_names_for_engines_that_link_by_name() -> None:
+    module = encode(
+        parse_module('(module (func (export "f") (param externref)) (global (export "g") i32 (i32.const 1)))')
+    )
+    for named in (False, True):
+        built = build(interface(module), frozenset(("reference-types",)), False, named=named)
+        names = [(i.module, i.name) for i in decode(built.binary).imports]
+        assert names == ([(m or "of", n) for m, n in built.imports] if named else [("", "")] * len(built.imports))
+        assert {(None, "f"), (None, "g"), ("lab", "extern")} <= set(built.imports)

@@ -31,7 +31,7 @@ from .bridge_code import HEADER, SHAPES, TABLE_BOUND, Coder, Slot, Source, layou
 from .case import SAME, WIDTHS, Outcome, parse_value, value
 from .encode import encode
 from .interface import Interface
-from .syntax import Export, Module
+from .syntax import Export, Import, Module
 from .types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType
 
 PAGE = 1 << 16
@@ -198,14 +198,15 @@ class Bridge:
             return str(error), b""
 
 
-def build(face: Interface, features: frozenset[str], catch: bool, pages: int = 1) -> Bridge:
+def build(face: Interface, features: frozenset[str], catch: bool, pages: int = 1, named: bool = False) -> Bridge:
     """The bridge of a module, with a memory of so many pages.
 
     It needs no feature beyond `features` and those that the module itself needs.  `catch` says whether exceptions are
-    to be caught, for which `features` must contain them.
+    to be caught, for which `features` must contain them.  `named` is for engines that link by name: then the imports
+    have the names of what they stand for, from module "of" or "lab"; else none, so that more bridges are the same.
     """
     tags = [name for name, type_ in face.exports.items() if isinstance(type_, TagType)]
-    return _Builder(face, features, tags if catch and "exceptions" in features else None).build(pages)
+    return _Builder(face, features, tags if catch and "exceptions" in features else None).build(pages, named)
 
 
 class _Builder:
@@ -226,12 +227,12 @@ class _Builder:
         for name in imports:
             self.coder.importing(None, name, face.exports[name])
 
-    def build(self, pages: int) -> Bridge:
+    def build(self, pages: int, named: bool) -> Bridge:
         self._import_host()
         exports = [Export("memory", "memory", 0), Export("run", "func", self._run())]
         module = Module(
             types=tuple(self.coder.types),
-            imports=tuple(self.coder.imports),
+            imports=self._named() if named else tuple(self.coder.imports),
             funcs=tuple(self.coder.funcs),
             memories=(MemType(Limits(pages)),),
             exports=tuple(exports),
@@ -301,6 +302,10 @@ class _Builder:
         if self.tags is not None and self.entries:
             catches = list(zip(map(index, self.tags), self.entries[0].payloads, strict=True))
         return self.coder.working(code.moving(), bodies, catches, locals_)
+
+    def _named(self) -> tuple[Import, ...]:
+        pairs = zip(self.coder.imports, self.coder.sources, strict=True)
+        return tuple(Import(module or "of", name, imported.type) for imported, (module, name) in pairs)
 
     def _index(self, export: str) -> int:
         return self.coder.importing(None, export, self.face.exports[export])

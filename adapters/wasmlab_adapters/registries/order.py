@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from wasmlab_matrices.load import Package
@@ -135,6 +136,21 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_folder(name: str) -> Path:
+    """Where the source of a worker is that is built with its engine."""
+    return Path(__file__).resolve().parents[1] / name
+
+
+@cache
+def source_digest(name: str) -> str:
+    """Changes when the source of a worker does: what was built from another is not this one."""
+    total = hashlib.sha256()
+    for path in sorted(source_folder(name).rglob("*")):
+        if path.is_file():
+            total.update(f"{path.relative_to(source_folder(name))}\0".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def no_such_version(order: Order, newest: Sequence[str]) -> EngineUnavailable:

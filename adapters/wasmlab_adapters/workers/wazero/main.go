@@ -1,0 +1,138 @@
+// A worker for wazero, as docs/protocol.md has it.  Values pass by the bridge: here are modules, functions () -> ()
+// and bytes of memories.
+//
+//	worker features.tsv [mode=interpreter]
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+)
+
+var version = "unknown" // set by the build
+
+type object = map[string]any
+
+// worker reads requests, and answers them on a descriptor of its own: what else is printed goes to standard error.
+type worker struct {
+	engine   *engine
+	out      *os.File
+	sessions map[string]*session
+}
+
+func main() {
+	descriptor, err := syscall.Dup(1)
+	if err != nil {
+		fail(err)
+	}
+	if err := syscall.Dup3(2, 1, 0); err != nil {
+		fail(err)
+	}
+	if len(os.Args) < 2 {
+		fail(fmt.Errorf("usage: worker features.tsv [mode=interpreter]"))
+	}
+	rows, err := os.ReadFile(os.Args[1])
+	if err != nil {
+		fail(err)
+	}
+	interpreter := slices.Contains(os.Args[2:], "mode=interpreter")
+	w := &worker{newEngine(interpreter, string(rows)), os.NewFile(uintptr(descriptor), "answers"), map[string]*session{}}
+	w.say(object{
+		"protocol": 1, "engine": "wazero", "version": version, "values": "bridge", "linking": "names",
+		"features": w.engine.features,
+	})
+	lines := bufio.NewReaderSize(os.Stdin, 1<<20)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			w.answer(line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func (w *worker) say(message object) {
+	data, err := json.Marshal(message)
+	if err == nil {
+		_, err = w.out.Write(append(data, '\n'))
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+// step is what a request asks; keys that it does not have are zero.
+type step struct {
+	Do, Name, Module, Export, Hex, As string
+	Of                                *string
+	Repeat                            *int
+	At                                uint64
+	Bytes                             *uint64
+}
+
+type request struct {
+	ID      *int64
+	Session *string
+	Steps   []step
+	Observe string
+}
+
+func (w *worker) answer(line []byte) {
+	var asked request
+	err := json.Unmarshal(line, &asked)
+	if err == nil && (asked.ID == nil || asked.Steps == nil) {
+		err = fmt.Errorf("id and steps are needed")
+	}
+	if err != nil {
+		w.say(object{"id": asked.ID, "error": "no request: " + err.Error()})
+		return
+	}
+	w.say(object{"started": *asked.ID})
+	s := w.session(asked)
+	outcomes := make([]object, len(asked.Steps))
+	for i, step := range asked.Steps {
+		outcomes[i] = s.outcome(step, asked.Observe == "full")
+	}
+	w.keep(asked, s)
+	answer := object{"id": *asked.ID, "outcomes": outcomes}
+	if len(s.trace) > 0 {
+		answer["trace"] = s.trace
+	}
+	w.say(answer)
+}
+
+func (w *worker) session(asked request) *session {
+	if asked.Session != nil {
+		if s := w.sessions[*asked.Session]; s != nil {
+			s.trace = nil
+			return s
+		}
+	}
+	return newSession(w.engine)
+}
+
+func (w *worker) keep(asked request, s *session) {
+	ended := asked.Session == nil
+	for _, step := range asked.Steps {
+		ended = ended || step.Do == "end"
+	}
+	if ended {
+		s.close()
+	}
+	if asked.Session != nil && ended {
+		delete(w.sessions, *asked.Session)
+	} else if asked.Session != nil {
+		w.sessions[*asked.Session] = s
+	}
+}
