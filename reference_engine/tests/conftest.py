@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,6 +18,8 @@ from wasmlab_ref.store import Extern, FuncInst, Instance
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import FuncType, ValType
 from wasmlab_ref.validate import validate
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Work = Callable[[Callable[[], object]], int]
 GROWTH = 2.3

@@ -6,23 +6,27 @@
 
 /* ---- Operands -------------------------------------------------------------------------------------------------- */
 
-static const char *show(wl_type t, char *buffer, size_t size) {
+/* As the text format writes it; a defined type by its index in the module. */
+static const char *show(const wl_validator *v, wl_type t, char *buffer, size_t size) {
     static const char *const plain[] = {"bot", "i32", "i64", "f32", "f64", "v128", "i8", "i16"};
     static const char *const heaps[] = {"any",    "eq",     "i31",      "struct", "array", "none", "func",
                                         "nofunc", "extern", "noextern", "exn",    "noexn", "bot"};
     if (!wl_is_ref(t)) return plain[t];
     const char *null = wl_is_nullable(t) ? "null " : "";
-    if (wl_heap(t) < WL_FIRST_DEFINED)
+    if (wl_heap(t) < WL_FIRST_DEFINED) {
         snprintf(buffer, size, "(ref %s%s)", null, heaps[wl_heap(t)]);
-    else
-        snprintf(buffer, size, "(ref %s#%u)", null, (unsigned)(wl_heap(t) - WL_FIRST_DEFINED));
+        return buffer;
+    }
+    uint32_t index = 0; /* ids tell what the engine did before */
+    while (index < v->m->n_types && v->m->types[index]->id != wl_heap(t) - WL_FIRST_DEFINED) index++;
+    snprintf(buffer, size, "(ref %s%u)", null, (unsigned)index);
     return buffer;
 }
 
 bool wl_mismatch(wl_validator *v, wl_type expected, bool there, wl_type have) {
     char a[40], b[40];
-    return wl_wrong(v, "type mismatch: instruction requires [%s] but stack has [%s]", show(expected, a, sizeof a),
-                    there ? show(have, b, sizeof b) : "");
+    return wl_wrong(v, "type mismatch: instruction requires [%s] but stack has [%s]", show(v, expected, a, sizeof a),
+                    there ? show(v, have, b, sizeof b) : "");
 }
 
 bool wl_pop_slow(wl_validator *v, wl_type expected) {
@@ -44,7 +48,7 @@ bool wl_pop_ref(wl_validator *v, wl_type *t) {
     char a[40];
     WL_TRY(wl_pop_any(v, t));
     if (wl_is_ref(*t) || *t == WL_BOT) return true;
-    return wl_wrong(v, "type mismatch: instruction requires reference type but stack has [%s]", show(*t, a, sizeof a));
+    return wl_wrong(v, "type mismatch: instruction requires reference type but stack has [%s]", show(v, *t, a, sizeof a));
 }
 
 bool wl_charge(wl_validator *v, uint64_t n) {
