@@ -155,7 +155,8 @@ def test_fuzz_finds_a_bug_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert list(found) == ["signature", "engines", "case", "count"]
     assert found["engines"] == ["right", "bug/xor-lsb"]
     assert "i32.xor" in found["signature"]
-    assert "<mark>i32.xor</mark>" in Path(data["report"]).read_text(encoding="utf-8")
+    (page,) = Path(data["report"]).with_suffix("").iterdir()
+    assert "<mark>i32.xor</mark>" in page.read_text(encoding="utf-8")
     assert "seed 1" in err
     assert Path(found["case"]).with_name("reduced.wast").is_file()
     status, text, _ = run(capsys, "diff", found["case"], "--engines", "right,bug/xor-lsb")
@@ -164,6 +165,12 @@ def test_fuzz_finds_a_bug_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "exec/instructions.html#exec-binop" in text
     status, text, _ = run(capsys, "report", str(out), "--out", str(tmp_path / "page.html"))
     assert (status, text) == (0, f"{tmp_path / 'page.html'}\n")
+    for form in ("markdown", "json", "junit", "sarif"):
+        status, text, _ = run(capsys, "report", str(tmp_path), "--format", form, "--out", "-")
+        assert status == 0
+        assert "xor" in text or form == "sarif"
+    status, text, _ = run(capsys, "report", str(out), "--since", str(out))
+    assert (status, text) == (0, "# 0 new, 0 not seen again, 1 as before\n")
     status, text, _ = run(capsys, *args, "--no-html")
     assert status == 1
     assert "i32.xor" in text

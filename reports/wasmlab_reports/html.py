@@ -1,4 +1,4 @@
-"""The HTML report: one page that needs nothing else, made of one or many campaigns.
+"""The HTML report: an overview and a page for each divergence, static, each needing nothing that is not in it.
 
 Every text that comes from a module or an engine is hostile: it passes `plain` (nothing unprintable) and the escaping
 of the template.
@@ -6,108 +6,84 @@ of the template.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 from wasmlab.choices import short
-from wasmlab.findings import regression_test
 from wasmlab.foreign import plain
-from wasmlab.model import Divergence, Run
-from wasmlab.oracle import REJECTED
-from wasmlab.signature import NOISE, opcodes
-from wasmlab.wast import module_text
-from wasmlab_ref.case import Instantiate, Invoke, Outcome, Read, Register, Step
+from wasmlab.model import Run
 from wasmlab_ref.features import FEATURES
-from wasmlab_ref.isa import BY_MNEMONIC, INSTRUCTIONS
+from wasmlab_ref.isa import INSTRUCTIONS
 
-from .meaning import meaning
+from .divergences import Finding, finding
+from .merge import merged, summed, totals
 
-STANDARD = "https://webassembly.github.io/spec/core/"
-FEW = 8
-"""Values of an outcome that are shown."""
-LONGEST = 20_000
-"""Characters of a module's text that are shown."""
+PAGE = re.compile(r"[0-9a-z]+\.html")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of code; `telling` where the signature names its instruction."""
-
-    indent: str
-    text: str
-    telling: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """What an engine did in a step, and to which group of engines it belongs where they differ (0: the first).
-
-    `values` are bits, meaning, and whether the engines differ there; `equal` the number of those left out.
-    """
-
-    kind: str
-    detail: str
-    values: tuple[tuple[str, str, bool], ...]
-    group: int | None
-    equal: int = 0
+def write_report(runs: Sequence[Run], out: Path) -> None:
+    """Write the overview to `out`, and a page for each divergence into the folder beside it that is named like it."""
+    folder = out.with_suffix("")
+    if folder == out:
+        folder = out.with_name(f"{out.name}-pages")
+    found = [finding(run, divergence) for run, divergence in merged(runs)]
+    pages = {f.page: render_page(f, out.name) for f in found}
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if PAGE.fullmatch(path.name) and path.name not in pages:
+                path.unlink()  # of a divergence that has another id by now
+    if pages:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    out.write_text(render(runs, found, folder.name), encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A step: what it does, and a cell for each engine."""
-
-    step: str
-    cells: tuple[Cell, ...]
-    decisive: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """An instruction of a divergence, and where the standard defines it."""
-
-    mnemonic: str
-    name: str
-    link: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A divergence as the page shows it."""
-
-    found: Divergence
-    title: str
-    engines: tuple[str, ...]
-    modules: tuple[tuple[Line, ...], ...]
-    rows: tuple[Row, ...]
-    rules: tuple[Rule, ...]
-    command: str
-    script: str
-
-
-def render(runs: Sequence[Run]) -> str:
-    """The page."""
-    found = [_finding(run, divergence) for run, divergence in _merged(runs)]
+def render(runs: Sequence[Run], found: Sequence[Finding], folder: str) -> str:
+    """The overview; the pages of the divergences `found` lie in `folder`."""
     return template("report.html").render(
-        runs=[_run(run) for run in runs],
+        groups=_groups(runs),
+        folder=folder,
         findings=found,
         new=[f for f in found if not f.found.known],
-        totals=_totals(runs),
-        inconclusive=sorted(_sum(run.inconclusive for run in runs).items(), key=lambda item: -item[1]),
-        explained=_explained(_sum(run.counters for run in runs)),
+        totals=totals(runs),
+        inconclusive=sorted(summed(run.inconclusive for run in runs).items(), key=lambda item: -item[1]),
+        explained=_explained(summed(run.counters for run in runs)),
         rules=_rules(runs),
-        features=_features(_sum(run.instructions for run in runs)),
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        features=_features(summed(run.instructions for run in runs)),
+        made=_time(time.time()),
     )
+
+
+def render_page(found: Finding, overview: str) -> str:
+    """The page of a divergence; `overview` is the file that links here, one folder up."""
+    script = text("copy.js")
+    return template("divergence.html").render(
+        f=found,
+        overview=overview,
+        started=_time(found.run.started),
+        engines=[engine for engine in found.run.campaign.engines if engine.name in found.engines],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        made=_time(time.time()),
+    )
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def _explained(counters: Counter[str]) -> list[tuple[str, int]]:
@@ -116,76 +92,64 @@ def _explained(counters: Counter[str]) -> list[tuple[str, int]]:
     return sorted(found, key=lambda item: (-item[1], item[0]))
 
 
+def text(name: str) -> str:
+    """A file of the templates, as it is."""
+    return (files("wasmlab_reports") / "templates" / name).read_text(encoding="utf-8")
+
+
 @cache
 def template(name: str) -> jinja2.Template:
     """A template of this package, with everything escaped, and the filters `plain`, `number`, `percent`."""
 
-    def load(name: str) -> str:
-        return (files("wasmlab_reports") / "templates" / name).read_text(encoding="utf-8")
-
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(text), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {"plain": plain, "number": lambda n: f"{n:,}", "percent": lambda x: f"{100 * x:.1f} %"}
     return environment.get_template(name)
 
 
-def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return total
-
-
-def _merged(runs: Sequence[Run]) -> list[tuple[Run, Divergence]]:
-    """Divergences of all runs, those of one signature as one: its smallest case, all counted; unknown ones first."""
-    merged: dict[str, tuple[Run, Divergence]] = {}
+def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Campaigns that differ in their seeds alone (shards) as one; the others one by one."""
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        for found in run.divergences:
-            if found.id not in merged:
-                merged[found.id] = (run, found)
-                continue
-            run_before, before = merged[found.id]
-            count = before.count + found.count
-            smaller = (run, found) if found.size < before.size else (run_before, before)
-            merged[found.id] = (smaller[0], replace(smaller[1], count=count))
-    return sorted(merged.values(), key=lambda pair: (bool(pair[1].known), -pair[1].count, pair[1].id))
+        key = (run.campaign.versions, run.campaign.names, run.campaign.features, run.campaign.generator)
+        groups.setdefault(key, []).append(run)
+    return [_group(found) for found in groups.values()]
 
 
-def _totals(runs: Sequence[Run]) -> dict[str, Any]:
-    counters, seconds = _sum(run.counters for run in runs), sum(run.seconds for run in runs)
-    cases, calls = counters["cases"], counters["calls"]
+def _group(runs: Sequence[Run]) -> dict[str, Any]:
+    campaign, counters = runs[0].campaign, summed(run.counters for run in runs)
+    machines = {tuple(session.machine.items()): session.machine for run in runs for session in run.sessions}
     return {
-        "cases": cases,
-        "rate": cases / seconds if seconds else 0.0,
-        "complete": counters["complete calls"] / calls if calls else 1.0,
-        "inconclusive": counters["inconclusive"] / cases if cases else 0.0,
-        "seconds": seconds,
+        "campaign": campaign,
+        "shards": [
+            {"run": run, "started": _time(run.started), "sessions": len(run.sessions), "command": _command(run)}
+            for run in runs
+        ],
+        "health": {name: health(name, counters) for name in campaign.names},
+        "choices": _choices(runs[0]),
+        "machines": list(machines.values()),
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
-    engines = ",".join(run.campaign.names)
-    options = ["--engines", engines, "--seed", str(run.campaign.seed), "--features", ",".join(run.campaign.features)]
+def health(name: str, counters: Counter[str]) -> str:
+    """How often an engine did not end as it should, by kind; "" for never."""
+    found = [(key.removeprefix(f"{name}: "), n) for key, n in sorted(counters.items()) if key.startswith(f"{name}: ")]
+    return ", ".join(f"{n:,} {kind}" for kind, n in found)
+
+
+def _command(run: Run) -> str:
+    """The command that makes the same cases again."""
+    listed = [name for name in run.campaign.names if "," not in name and not name.startswith("cmd:")]
+    options = ["--engines", ",".join(listed)] if listed else []
+    for name in run.campaign.names:
+        options += ["--engine", name] if name not in listed else []
+    options += ["--seed", str(run.campaign.seed), "--features", ",".join(run.campaign.features)]
     for setting in run.campaign.generator.split()[1:]:  # after the digest: "nan=raw"
         name, _, chosen = setting.partition("=")
         options += [f"--{name}", chosen] if chosen != "mixed" else []
-    health = {
-        name: ", ".join(
-            f"{n:,} {key.removeprefix(f'{name}: ')}"
-            for key, n in sorted(run.counters.items())
-            if key.startswith(f"{name}: ")
-        )
-        for name in run.campaign.names
-    }
-    return {
-        "run": run,
-        "started": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.started)),
-        "command": shlex.join(["wasmlab", "fuzz", *options]),
-        "health": health,
-        "choices": _choices(run),
-    }
+    return shlex.join(["wasmlab", "fuzz", *options])
 
 
 def _choices(run: Run) -> dict[str, list[str]]:
@@ -195,103 +159,11 @@ def _choices(run: Run) -> dict[str, list[str]]:
     return {name: [choices.get(name, "") for choices in chosen] for name in names}
 
 
-def _finding(run: Run, found: Divergence) -> Finding:
-    telling = _telling(found)
-    names = tuple(found.answers)
-    command = ["wasmlab", "diff", f"{run.folder}/findings/{found.id}/reduced.json", "--engines", ",".join(names)]
-    return Finding(
-        found=found,
-        title=" ".join(sorted(telling)) or "no instruction",
-        engines=tuple(name for group in found.groups for name in group),
-        modules=tuple(_code(data, telling) for data in found.reduced.modules),
-        rows=tuple(_rows(found, names)),
-        rules=tuple(_rule(mnemonic, found) for mnemonic in sorted(telling)),
-        command=shlex.join(command),
-        script=regression_test(run, found)[:LONGEST],
-    )
-
-
-def _telling(found: Divergence) -> frozenset[str]:
-    present = frozenset(opcodes(found.reduced))
-    return frozenset(m for m in present if m not in NOISE and not m.endswith(".const")) or present - NOISE
-
-
-def _code(data: bytes, telling: frozenset[str]) -> tuple[Line, ...]:
-    text = module_text(data)[:LONGEST]
-    lines = [(line, line.lstrip(" ")) for line in text.split("\n")]
-    return tuple(
-        Line(line[: len(line) - len(code)], plain(code, 400), not telling.isdisjoint(code.split()[:1]))
-        for line, code in lines
-    )
-
-
-def _rule(mnemonic: str, found: Divergence) -> Rule:
-    rule = BY_MNEMONIC[mnemonic].rule
-    rejected = any(o.kind in REJECTED for outcomes, _ in found.answers.values() for o in outcomes)
-    chapter, prefix = ("valid", "valid") if rejected else ("exec", "exec")
-    anchor = rule.replace("_", "-").replace(".", "-")
-    return Rule(mnemonic, rule, f"{STANDARD}{chapter}/instructions.html#{prefix}-{anchor}")
-
-
-# Steps and outcomes
-
-
-def _rows(found: Divergence, names: Sequence[str]) -> Iterable[Row]:
-    group_of = {name: number for number, group in enumerate(found.groups) for name in group}
-    for at, step in enumerate(found.reduced.steps):
-        decisive = at == found.step or found.stage == "case"
-        cells = []
-        differ = _different(outcomes[at] for outcomes, _ in found.answers.values() if at < len(outcomes))
-        for name in names:
-            outcomes = found.answers[name][0]
-            outcome = outcomes[at] if at < len(outcomes) else Outcome("unparsed", detail="no answer")
-            cells.append(_cell(outcome, group_of.get(name) if decisive else None, differ))
-        yield Row(_step(step), tuple(cells), decisive)
-    if found.stage == "trace":
-        calls = [found.answers[name][1] for name in names]
-        cells = [
-            Cell("host calls", "", tuple((plain(c, 80), "", False) for c in trace[:50]), group_of.get(name))
-            for name, trace in zip(names, calls, strict=True)
-        ]
-        yield Row("host calls", tuple(cells), True)
-
-
-def _different(outcomes: Iterable[Outcome]) -> frozenset[int]:
-    """The places of values that are not the same everywhere."""
-    rows = zip_longest(*(outcome.values for outcome in outcomes))
-    return frozenset(at for at, values in enumerate(rows) if len(set(values)) > 1)
-
-
-def _cell(outcome: Outcome, group: int | None, differ: frozenset[int]) -> Cell:
-    """Long lists of values are cut to those that differ."""
-    shown = list(enumerate(outcome.values))
-    if len(shown) > FEW:
-        shown = [(at, v) for at, v in shown if at in differ][:FEW]
-    values = tuple((plain(v, 120), meaning(v), at in differ) for at, v in shown)
-    return Cell(
-        outcome.kind, plain(" ".join(outcome.detail.split()), 600), values, group, len(outcome.values) - len(values)
-    )
-
-
-def _step(step: Step) -> str:
-    match step:
-        case Instantiate(name, module):
-            return f"instantiate module {module} as {plain(name, 80)}"
-        case Register(name, module):
-            return f"register {plain(name, 80)} as “{plain(module, 80)}”"
-        case Invoke(name, export, args, repeat):
-            times = f", {repeat} times" if repeat > 1 else ""
-            shown = ", ".join(f"{plain(a, 60)}" for a in args)
-            return f"{plain(name, 80)}.{plain(export, 80)}({shown}){times}"
-        case Read(name, export):
-            return f"read {plain(name, 80)}.{plain(export, 80)}"
-
-
 # Coverage
 
 
 def _rules(runs: Sequence[Run]) -> dict[str, Any]:
-    reached = frozenset(_sum(run.rules for run in runs))
+    reached = frozenset(summed(run.rules for run in runs))
     every = yaml.safe_load((files("wasmlab_ref") / "rules.yaml").read_text(encoding="utf-8"))
     live = [name for name, row in every.items() if "function" in row]
     step = [name for name in live if name.startswith("Step")]

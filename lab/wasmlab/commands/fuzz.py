@@ -119,9 +119,9 @@ def _finish(folder: Path, as_json: bool, html: bool) -> None:
     write_findings(run, folder)
     report = folder / "report.html" if html else None
     if report:
-        from wasmlab_reports.html import render
+        from wasmlab_reports.html import write_report
 
-        report.write_text(render([run]), encoding="utf-8")
+        write_report([run], report)
     if as_json:
         click.echo(json.dumps(to_json(run, folder, report)))
     else:

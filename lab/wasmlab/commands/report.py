@@ -1,26 +1,78 @@
-"""`wasmlab report`: HTML from stores."""
+"""`wasmlab report`: what campaigns found, for people and for machines."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from ..store import load
+from ..errors import UsageError
+from ..model import Run
+from ..store import FILE, load
+
+FORMATS = {"html": ".html", "markdown": ".md", "json": ".json", "junit": ".xml", "sarif": ".sarif"}
+"""Format -> how the file's name ends."""
 
 
 @click.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("report.html"), show_default=True, help="The page."
-)
-def report(folders: tuple[Path, ...], out: Path) -> None:
-    """Make one self-contained page from the folders of one or many campaigns.
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="html", show_default=True, help="What for.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file, - for stdout. By default report.html, …")
+@click.option("--since", type=click.Path(path_type=Path), multiple=True, help="Only what changed since this campaign.")
+def report(folders: tuple[Path, ...], form: str, out: Path | None, since: tuple[Path, ...]) -> None:
+    """Make a report from the folders of one or many campaigns, or from folders that hold some.
+
+    Parts of a campaign that ran elsewhere with other seeds become one, and divergences of one signature are one. HTML
+    is an overview and a page for each divergence, in the folder beside it that is named like it; all open from disk.
+    With --since, what is new, gone or different goes to stdout; ends with 1 where a new divergence is unknown.
 
     \b
     Example: wasmlab report night-1 night-2 --out nights.html
     """
-    from wasmlab_reports.html import render
+    runs = campaigns(folders)
+    if since:
+        _changes(campaigns(since), runs, form)
+        return
+    out = out or Path(f"report{FORMATS[form]}")
+    if form == "html":
+        from wasmlab_reports.html import write_report
 
-    out.write_text(render([load(folder) for folder in folders]), encoding="utf-8")
+        if str(out) == "-":
+            raise UsageError("a report of several pages needs a file", hint="--out FILE, or --format markdown")
+        write_report(runs, out)
+    else:
+        text = _text(runs, form)
+        if str(out) == "-":
+            click.echo(text, nl=False)
+            return
+        out.write_text(text, encoding="utf-8")
     click.echo(out)
+
+
+def campaigns(folders: Sequence[Path]) -> list[Run]:
+    """The campaigns in these folders: each is one, or holds some."""
+    found: list[Run] = []
+    for folder in folders:
+        inside = [] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"**/{FILE}"))
+        found += [load(path) for path in inside or [folder]]
+    return found
+
+
+def _text(runs: Sequence[Run], form: str) -> str:
+    if form == "markdown":
+        from wasmlab_reports.markdown import markdown
+
+        return markdown(runs)
+    from wasmlab_reports import formats
+
+    return {"json": formats.as_json, "junit": formats.as_junit, "sarif": formats.as_sarif}[form](runs)
+
+
+def _changes(before: Sequence[Run], after: Sequence[Run], form: str) -> None:
+    from wasmlab_reports.changes import as_json, as_markdown, changes
+
+    found = changes(before, after)
+    click.echo((as_json if form == "json" else as_markdown)(found), nl=False)
+    sys.exit(1 if any(not row.known for row in found.new) else 0)
