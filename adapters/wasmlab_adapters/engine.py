@@ -95,6 +95,11 @@ class Engine:
         return frozenset(self.hello["features"])
 
     @property
+    def second(self) -> str:
+        """Its name on another model of the processor that is emulated for it; "" where none is."""
+        return self.target.second
+
+    @property
     def text(self) -> bool:
         """Whether it reads the text format."""
         return bool(self.hello.get("text"))

@@ -118,6 +118,12 @@ class Target:
     image: str = ""
     """What the container is made of."""
 
+    @property
+    def second(self) -> str:
+        """The name that means the same on another model of the processor that is emulated; "" where none is."""
+        model = self.machine.second if self.machine else ""
+        return str(replace(EngineName.parse(self.name), cpu=model)) if model else ""
+
     def worker(self, loop: Loop | None = None) -> Worker:
         """A worker for it, not started yet."""
         return Worker(self.place(), self.limits, self.name, loop)

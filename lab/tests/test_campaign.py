@@ -94,6 +94,30 @@ def test_a_planted_bug_is_found_reduced_signed_and_counted_once(tmp_path: Path) 
     assert found.answers["right"][0][found.step or 0] != found.answers["bug/xor-lsb"][0][found.step or 0]
 
 
+class Emulated(zoo.LocalEngine):
+    """An engine that is run on a second processor, of this name, before what it does counts."""
+
+    second = "also"
+
+
+@pytest.mark.parametrize(("second", "count"), [("also", 0), ("bug/xor-lsb", 1)])
+def test_what_is_seen_under_emulation_has_to_be_seen_on_two_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, count: int
+) -> None:
+    monkeypatch.setattr(Emulated, "second", second)
+
+    def resolve(name: str) -> zoo.LocalEngine:
+        engine = zoo.resolve("bug/xor-lsb" if name == "emulated" else name)
+        return Emulated(name, engine.bug) if name == "emulated" else engine
+
+    with Store(tmp_path, campaign("right", "emulated")) as store:
+        hunt(plan("right", "emulated", resolve=resolve, examples=60), store, 1, lambda: False)
+    run = load(tmp_path)
+    assert len(run.divergences) == count
+    assert bool(run.inconclusive["seen on one emulated processor only"]) == (not count)
+    assert all(divergence.sentence.endswith("; also as bug/xor-lsb") for divergence in run.divergences)
+
+
 def test_two_bugs_are_two_signatures(tmp_path: Path) -> None:
     with Store(tmp_path, campaign("bug/xor-lsb", "bug/shl-high")) as store:
         hunt(plan("bug/xor-lsb", "bug/shl-high", examples=100), store, 1, lambda: False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from wasmlab_ref.case import Case
 
+from .choices import choices_of
 from .crew import Crew, Question
 from .foreign import plain
 from .judgement import Again, Judgement
@@ -38,6 +39,9 @@ TRIES = 3
 
 HASTE = 1.0
 """Seconds that a request gets while a time-out is reduced."""
+
+ONE_PROCESSOR = Verdict("inconclusive", "seen on one emulated processor only")
+"""What QEMU does as one model of a processor and not as another is no word about an engine."""
 
 
 class Hunter:
@@ -68,7 +72,8 @@ class Hunter:
             again = self._examine(index, case, names, judged(names), batch, stop)
             if again is None:
                 return None
-            found = again if again.diverges else found
+            if again.diverges or (again == ONE_PROCESSOR and not found.diverges):
+                found = again
         return found
 
     def _examine(
@@ -86,10 +91,14 @@ class Hunter:
                 again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
                 if not again.diverges:
                     continue
+                models = self._other_models(case, engines, verdict, stack)
+                if models is None:
+                    return ONE_PROCESSOR
                 slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
                 budget = Budget(self.plan.reduce_seconds * slow, stop)
                 tries = TRIES if attempt else 1
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
+                fields["sentence"] += models
                 known = self.plan.known.reason(signature, engines)
                 break
         else:
@@ -102,6 +111,21 @@ class Hunter:
         self._signatures[key][signature.id] = signature
         batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again
+
+    def _other_models(
+        self, case: Case, engines: Sequence[EngineLike], verdict: Verdict, stack: ExitStack
+    ) -> str | None:
+        """Does a divergence show, too, where QEMU plays other processors?  What to say of it; None if it does not."""
+        seconds = {engine.name: str(second) for engine in engines if (second := getattr(engine, "second", ""))}
+        if not seconds:
+            return ""
+        again = [stack.enter_context(self.plan.resolve(seconds.get(engine.name, engine.name))) for engine in engines]
+        if self.judgement.arbiter is not None:
+            self.judgement.choices |= {e.name: choices_of(e) for e in again if e.name not in self.judgement.choices}
+        self.judgement.features |= {engine.name: engine.features for engine in again}
+        if not self.judgement.compare(again, case, patience(verdict, again))[0].diverges:
+            return None
+        return f"; also as {', '.join(seconds.values())}"
 
     def _alike(self, key: str, case: Case) -> str:
         """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks."""
