@@ -418,15 +418,17 @@ def judged(arbiter: Arbiter, kind: Kind) -> list[Verdict]:
         if name != "x":
             return full
         outcomes = []
-        for said_, short, whole in zip(other.outcomes, right.outcomes, full.outcomes, strict=False):
-            changed = patched(whole, *kind.full) if kind.full else said_
-            outcomes.append(whole if said_ == short else changed)
+        for there, short, whole in zip(other.outcomes, right.outcomes, full.outcomes, strict=False):
+            if there == short:
+                outcomes.append(whole)
+            else:
+                outcomes.append(patched(whole, *kind.full) if kind.full else there)
         return replace(other, outcomes=tuple(outcomes))
 
     answers: list[dict[str, Answer]] = [
         {"ref": right, "x": other}, {"x": other, "ref": right}, {"ref": right, "x": other, "y": right}
     ]  # fmt: skip
-    return [judgement.verdict(case, said, again) for said in answers]
+    return [judgement.verdict(case, found, again) for found in answers]
 
 
 @pytest.mark.parametrize("name", FORBIDDEN)
