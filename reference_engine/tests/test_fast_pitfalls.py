@@ -77,11 +77,12 @@ def test_a_local_that_was_stepped_is_compared_with_itself(step: str, test: str) 
 
 
 def test_much_at_once_uses_several_slices() -> None:
-    """Fuel for what is done in bulk comes in parts; a gigabyte needs more than one, and has them."""
-    text = """(memory 16384) (func (export "f") (memory.fill (i32.const 0) (i32.const 0) (i32.const 0x3fffffff)))"""
-    module = Load("m", binary(text))
-    assert run(module, Invoke("m", "f", ()))[1].kind == "returned"
-    exhausted = run(module, Invoke("m", "f", ()), limits=Limits(fuel=10_000_000))[1]
+    """Fuel for what is done in bulk comes in parts; a quarter of a gigabyte needs more than one, and has them."""
+    text = """(type $a (array (mut i8))) (func (export "f") (result i32)
+        (array.len (array.new_default $a (i32.const 268000000))))"""
+    steps = [Load("m", binary(text)), Invoke("m", "f", ())]
+    assert run(*steps)[1].values == ("i32:ff95d00",)
+    exhausted = run(*steps, limits=Limits(fuel=4_100_000))[1]
     assert (exhausted.kind, exhausted.detail) == ("exhausted", "fuel")
 
 
@@ -116,3 +117,44 @@ def test_operands_at_once_have_a_limit() -> None:
     assert fast.check(thousand_operands_a_call(9_999)).stage == ""
     assert fast.check(thousand_operands_a_call(10_001)).stage == "exhausted"
     assert fast.check(thousand_operands_a_call(1_000_000)).stage == "exhausted"
+
+
+# Limits that hold
+
+
+def test_a_full_heap_that_collects_at_every_allocation_costs_fuel_and_time() -> None:
+    """What lives fills the heap; each little object more has all of it marked."""
+    text = """(type $a (array (mut anyref))) (type $s (struct)) (global $g (mut anyref) (ref.null none))
+        (func $fill (export "fill") (param $n i32) (local $a (ref $a))
+          (global.set $g (local.tee $a (array.new_default $a (local.get $n))))
+          (loop (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+            (array.set $a (local.get $a) (local.get $n) (struct.new $s)) (br_if 0 (local.get $n))))
+        (func (export "f") (param $n i32)
+          (loop (drop (struct.new $s)) (br_if 0 (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))"""
+    room = 5 << 20
+    limits = Limits(heap_bytes=room, fuel=2_000_000)
+    full = (room - 64) // 24
+    steps = [Load("m", binary(text)), Invoke("m", "fill", (f"i32:{full:x}",)), Invoke("m", "f", ("i32:186a0",))]
+    _, filled, looped = run(*steps, limits=limits)
+    assert filled.kind == "returned"
+    assert (looped.kind, looped.detail) == ("exhausted", "fuel")
+    with Store(limits=Limits(heap_bytes=room)) as store:
+        store.run(steps[:2])
+        store.deadline(1e-9)
+        assert store.run(steps[2:])[0].detail == "time"
+
+
+def test_handlers_that_an_exception_passes_cost_fuel() -> None:
+    """Twenty thousand of them in a function that throws in a loop."""
+    text = f"""(tag $e) (tag $other) (func (export "f") (param $n i32)
+        (loop $again {"(block (try_table (catch $other 0) (nop)))" * 20_000}
+          (block (try_table (catch $e 0) (throw $e)))
+          (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))"""
+    steps = [Load("m", binary(text)), Invoke("m", "f", ("i32:186a0",))]
+    assert run(*steps, limits=Limits(fuel=1_000_000))[1].detail == "fuel"
+
+
+def test_memory_limits_beyond_all_addresses_are_cut() -> None:
+    text = '(memory i64 0) (func (export "f") (result i64) (memory.grow (i64.const 0x1000000000000)))'
+    steps = [Load("m", binary(text)), Invoke("m", "f", ())]
+    assert run(*steps, limits=Limits(memory_pages=1 << 60))[1].values == (f"i64:{(1 << 64) - 1:x}",)

@@ -170,7 +170,7 @@ typedef struct wl_try {
 } wl_try;
 
 typedef struct wl_code {
-    uint32_t n_words, n_tries;
+    uint32_t n_words, n_tries, n_catches;
     wl_try *tries;
     wl_catch *catches;
     wl_word words[];
@@ -262,8 +262,9 @@ typedef struct wl_gcheap {
     struct wl_block **table; /* hash of aligned addresses */
     uint32_t table_size, n_blocks;
     struct wl_class {
-        struct wl_block *block, *first;
+        struct wl_block *block, *first; /* block: where to look next; those that were made since the sweep come first */
         uint32_t cursor;
+        bool fresh; /* `block` is one of them: all others are full */
     } classes[24];
     struct wl_large *large;
     struct wl_large **large_sorted;

@@ -387,6 +387,9 @@ COLD OP(wl_op_unwind) {
     wl_funcinst *f = x->unwinding;
     EVENT(wl_saw_thrown(x));
     for (;;) {
+        /* a function may have a million of them, and throw in a loop */
+        int status = wl_bulk(x, (uint64_t)(f->code->n_tries + f->code->n_catches) * 16);
+        if (status) return status;
         const wl_catch *c = find_catch(x, f->code, ip, exn->tag);
         if (c) {
             uint32_t n = c->kind < 2 ? exn->tag->type->u.func.param_slots : 0;

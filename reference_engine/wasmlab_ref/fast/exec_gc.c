@@ -152,10 +152,6 @@ static wl_array *new_array(wl_store *x, uint8_t *top, const wl_deftype *type, ui
     a->length = n;
     return a;
 }
-static int no_array(const wl_store *x) {
-    return x->fuel >= 0 ? WL_OUT_OF_HEAP : x->fuel_rest > 0 ? WL_OUT_OF_TIME : WL_OUT_OF_FUEL;
-}
-
 static wl_structure *new_structure(wl_store *x, uint8_t *top, const wl_deftype *type) {
     wl_structure *s = wl_gc_allocate(x, top, sizeof *s + type->u.structure.size);
     if (s) s->header.type = type;
@@ -178,13 +174,13 @@ void wl_fill_structure(wl_structure *s, const wl_deftype *type, const uint64_t *
 OP(wl_op_struct_new) {
     const wl_deftype *type = ip[2].p;
     wl_structure *s = new_structure(x, SLOT(ip[1].b), type);
-    if (!s) return WL_OUT_OF_HEAP;
+    if (!s) return wl_why_no_object(x);
     wl_fill_structure(s, type, &U64(ip[1].a));
     RESULT(s, 3);
 }
 OP(wl_op_struct_new_default) {
     wl_structure *s = new_structure(x, SLOT(ip[1].b), ip[2].p);
-    if (!s) return WL_OUT_OF_HEAP;
+    if (!s) return wl_why_no_object(x);
     RESULT(s, 3);
 }
 
@@ -200,19 +196,19 @@ OP(wl_op_array_new) { /* value, length */
     const wl_deftype *type = ip[2].p;
     const uint64_t *value = &U64(ip[1].a);
     wl_array *a = new_array(x, SLOT(ip[1].b), type, (uint32_t)value[wl_slots(type->u.array.field.type)]);
-    if (!a) return no_array(x);
+    if (!a) return wl_why_no_object(x);
     wl_fill_array(a, 0, value, a->length);
     RESULT(a, 3);
 }
 OP(wl_op_array_new_default) {
     wl_array *a = new_array(x, SLOT(ip[1].b), ip[2].p, U32(ip[1].a));
-    if (!a) return no_array(x);
+    if (!a) return wl_why_no_object(x);
     RESULT(a, 3);
 }
 OP(wl_op_array_new_fixed) {
     const wl_deftype *type = ip[2].p;
     wl_array *a = new_array(x, SLOT(ip[1].b), type, ip[1].u);
-    if (!a) return no_array(x);
+    if (!a) return wl_why_no_object(x);
     const uint64_t *slots = &U64(ip[1].a);
     for (uint64_t i = 0; i < a->length; i++)
         slots += store_slot(a->elements + i * type->u.array.element_size, slots, type->u.array.field.type);
@@ -233,7 +229,7 @@ OP(wl_op_array_new_data) { /* offset, length */
     const uint8_t *from = data_bytes(x, ip[1].u, (uint32_t)args[0], bytes);
     if (!from) return WL_TRAP_MEMORY_BOUNDS;
     wl_array *a = new_array(x, SLOT(ip[1].b), type, n);
-    if (!a) return no_array(x);
+    if (!a) return wl_why_no_object(x);
     memcpy(a->elements, from, bytes);
     RESULT(a, 3);
 }
@@ -243,7 +239,7 @@ OP(wl_op_array_new_elem) {
     uint64_t at = (uint32_t)args[0], n = (uint32_t)args[1];
     if (at > e->n || n > e->n - at) return WL_TRAP_TABLE_BOUNDS;
     wl_array *a = new_array(x, SLOT(ip[1].b), ip[2].p, n);
-    if (!a) return no_array(x);
+    if (!a) return wl_why_no_object(x);
     if (n) memcpy(a->elements, e->elements + at, n * sizeof(wl_refval));
     RESULT(a, 3);
 }

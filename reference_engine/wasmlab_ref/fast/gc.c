@@ -99,15 +99,13 @@ static void *small_object(wl_gcheap *h, unsigned c) {
     while (class->block) {
         void *cell = free_cell(class->block, &class->cursor);
         if (cell) return cell;
-        class->block = class->block->next;
+        class->block = class->fresh ? NULL : class->block->next;
         class->cursor = 0;
     }
     class->block = new_block(h, c);
     class->cursor = 0;
-    if (!class->block) return NULL;
-    /* behind it come blocks that are known to be full */
-    void *cell = free_cell(class->block, &class->cursor);
-    return cell;
+    class->fresh = true;
+    return class->block ? free_cell(class->block, &class->cursor) : NULL;
 }
 
 void *wl_gc_allocate(wl_store *x, uint8_t *top, uint64_t bytes) {
@@ -119,6 +117,8 @@ void *wl_gc_allocate(wl_store *x, uint8_t *top, uint64_t bytes) {
     if (h->stress || h->live + size > h->threshold) {
         wl_collect(x, top);
         if (h->live + size > x->limits.heap_bytes) return NULL;
+        /* near the limit every allocation may collect: that is paid for, and the clock is looked at */
+        if (x->active && !h->stress && wl_bulk(x, h->live)) return NULL;
         uint64_t next = 2 * h->live + (4u << 20) + size;
         h->threshold = next < x->limits.heap_bytes ? next : x->limits.heap_bytes;
     }
@@ -134,6 +134,11 @@ void *wl_gc_allocate(wl_store *x, uint8_t *top, uint64_t bytes) {
     h->large = l;
     h->n_large++;
     return l->object;
+}
+
+int wl_why_no_object(const wl_store *x) {
+    if (!x->active || x->fuel >= 0) return WL_OUT_OF_HEAP;
+    return x->fuel_rest > 0 ? WL_OUT_OF_TIME : WL_OUT_OF_FUEL;
 }
 
 /* ---- Marking ---------------------------------------------------------------------------------------------------- */
@@ -271,6 +276,7 @@ static void sweep(wl_gcheap *h) {
         }
         h->classes[c].block = h->classes[c].first;
         h->classes[c].cursor = 0;
+        h->classes[c].fresh = false;
     }
     for (large **link = &h->large, *l; (l = *link);) {
         if (l->marked) {
@@ -315,7 +321,7 @@ void wl_heap_free(wl_gcheap *h) {
 int wl_new_exception(wl_store *x, uint8_t *top, const wl_taginst *tag, const uint64_t *values, wl_refval *result) {
     size_t size = (size_t)tag->type->u.func.param_slots * 8;
     wl_exn *e = wl_gc_allocate(x, top, sizeof *e + size);
-    if (!e) return WL_OUT_OF_HEAP;
+    if (!e) return wl_why_no_object(x);
     e->tag = tag;
     if (size) memcpy(e->values, values, size);
     *result = (uintptr_t)e;

@@ -42,8 +42,9 @@ static inline wl_array *wl_array_of(wl_refval r) { return (wl_array *)(uintptr_t
 static inline wl_structure *wl_structure_of(wl_refval r) { return (wl_structure *)(uintptr_t)r; }
 
 /* A zeroed object of that many bytes.  `top` is the end of the running frame's live slots: values in accumulators
- * are not roots.  NULL: the heap's limit. */
+ * are not roots.  NULL: wl_why_no_object says what ran out. */
 void *wl_gc_allocate(wl_store *, uint8_t *top, uint64_t bytes);
+int wl_why_no_object(const wl_store *);
 int wl_new_exception(wl_store *, uint8_t *top, const wl_taginst *, const uint64_t *values, wl_refval *result);
 void wl_collect(wl_store *, uint8_t *top);
 void wl_heap_free(wl_gcheap *);

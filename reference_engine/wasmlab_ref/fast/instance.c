@@ -65,7 +65,7 @@ wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_prof
     x->engine = engine;
     x->limits = *limits;
     if (profile) x->profile = *profile;
-    x->pages_left = limits->memory_pages;
+    x->pages_left = limits->memory_pages < 1u << 31 ? limits->memory_pages : 1u << 31; /* bytes fit in 47 bits */
     x->elements_left = limits->table_elements;
     x->heap.threshold = limits->heap_bytes < (4u << 20) ? limits->heap_bytes : 4u << 20;
     if (x->limits.values > (uint64_t)1 << 32) x->limits.values = (uint64_t)1 << 32;
@@ -307,7 +307,7 @@ static int allocate(evaluation *e, uint32_t op, const uint8_t **p) {
     x->n_extra_roots = e->n;
     wl_object *o = wl_gc_allocate(x, x->top, bytes);
     x->n_extra_roots = 0;
-    if (!o) return WL_OUT_OF_HEAP;
+    if (!o) return wl_why_no_object(x);
     o->type = type;
     if (is_struct) {
         if (op == WL_OP_STRUCT_NEW) {

@@ -591,6 +591,7 @@ static int install(translator *t) {
     if (tries) memcpy(code->tries, t->tries, tries);
     code->n_words = t->n;
     code->n_tries = t->n_tries;
+    code->n_catches = t->n_catches;
     uint32_t slots = t->max_slot, results = f->type->u.func.result_slots;
     f->code = code;
     f->header = (uint64_t)t->header * 8;
