@@ -81,7 +81,7 @@ def test_much_at_once_uses_several_slices() -> None:
     text = """(type $a (array (mut i8))) (func (export "f") (result i32)
         (array.len (array.new_default $a (i32.const 268000000))))"""
     steps = [Load("m", binary(text)), Invoke("m", "f", ())]
-    assert run(*steps)[1].values == ("i32:ff95d00",)
+    assert run(*steps)[1].values == ("i32:ff95b00",)
     exhausted = run(*steps, limits=Limits(fuel=4_100_000))[1]
     assert (exhausted.kind, exhausted.detail) == ("exhausted", "fuel")
 
