@@ -164,9 +164,9 @@ class Engine:
 
     # Scripts
 
-    def session(self) -> Session:
-        """A store that lives until the session's end, for scripts."""
-        return Session(self, f"s{next(self._numbers)}")
+    def session(self, deadline: float | None = None) -> Session:
+        """A store that lives until the session's end, for scripts; `deadline`: seconds for each step."""
+        return Session(self, f"s{next(self._numbers)}", deadline)
 
     # Requests and answers
 

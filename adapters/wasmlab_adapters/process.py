@@ -161,12 +161,16 @@ def resident(pid: int) -> int:
 
 def processor_time(pid: int) -> float:
     """Seconds of processor time of a process and its descendants so far."""
-    total = 0
+    total = 0.0
     for member in family(pid):
+        ticks = nanoseconds = 0
         with contextlib.suppress(OSError, IndexError):
             fields = Path(f"/proc/{member}/stat").read_text(errors="replace").rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-    return total / _TICKS
+            ticks = int(fields[11]) + int(fields[12])
+            for thread in os.listdir(f"/proc/{member}/task"):
+                nanoseconds += int(Path(f"/proc/{member}/task/{thread}/schedstat").read_bytes().split()[0])
+        total += max(ticks / _TICKS, nanoseconds / 1e9)  # exact, but without threads that ended
+    return total
 
 
 @functools.cache

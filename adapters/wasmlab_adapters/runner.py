@@ -180,6 +180,14 @@ class Worker:
             self._spawn()
         self._wait(lambda: self._greeted)
 
+    def processor_time(self) -> float:
+        """Seconds of processor time that the process has used; 0 where that cannot be seen."""
+        return self._process.processor_time() if self._process else 0.0
+
+    def resident(self) -> int:
+        """Bytes of resident memory of the process; 0 where that cannot be seen."""
+        return self._process.resident() if self._process else 0
+
     def submit(self, request: Answer, deadline: float | None = None) -> None:
         """Hand over a request without `id`; `deadline`: seconds it may run once started."""
         self._ids += 1

@@ -30,8 +30,8 @@ class Session:
     """A store of an engine, kept until `end`.  What the worker does not survive ends the session: every later step is
     "unsupported" and says so."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine, self._name = engine, name
+    def __init__(self, engine: Engine, name: str, deadline: float | None = None) -> None:
+        self._engine, self._name, self._deadline = engine, name, deadline
         self._dialect = engine.dialect
         self._given: set[str] = set()
         self._instances: dict[str, _Known] = {}
@@ -68,11 +68,11 @@ class Session:
         """Offer the exports of an instance to later imports from `module`."""
         return self._one("register", name=name, **{"as": module})
 
-    def invoke(self, name: str, export: str, args: Sequence[str] = ()) -> Outcome:
-        """Call an exported function."""
+    def invoke(self, name: str, export: str, args: Sequence[str] = (), repeat: int = 1) -> Outcome:
+        """Call an exported function, `repeat` times; the last call counts."""
         if self._dialect.native:
-            return self._one("call", name=name, export=export, args=list(args))
-        return self._bridged(name, Call(export, tuple(args)))
+            return self._one("call", name=name, export=export, args=list(args), **_again(repeat))
+        return self._bridged(name, Call(export, tuple(args), repeat))
 
     def get(self, name: str, export: str) -> Outcome:
         """The value of an exported global, or size and shapes of an exported table."""
@@ -111,7 +111,8 @@ class Session:
             return Outcome("unsupported", detail=place)
         plan = Plan()
         write(plan, f"{name}!", records.initial)
-        call = plan.step("call", name=f"{name}!", export="run")
+        again = _again(use.repeat if isinstance(use, Call) else 1)
+        call = plan.step("call", name=f"{name}!", export="run", **again)
         read = plan.step("read", name=f"{name}!", export="memory", at=place.address, bytes=place.entry.size)
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
@@ -135,7 +136,7 @@ class Session:
         engine = self._engine
         if engine.worker.pending():
             raise RuntimeError("cases are on their way: their results come before a session")
-        engine.worker.submit(engine.request(plan.steps, session=self._name))
+        engine.worker.submit(engine.request(plan.steps, session=self._name), self._deadline)
         answer = engine.worker.next()
         outcomes = engine.outcomes(answer, len(plan.steps))
         if isinstance(outcomes, Outcome):
@@ -144,6 +145,10 @@ class Session:
                 engine.worker.submit({"steps": [{"do": "end"}], "session": self._name})
                 engine.worker.next()
         return outcomes
+
+
+def _again(repeat: int) -> dict[str, int]:
+    return {"repeat": repeat} if repeat > 1 else {}
 
 
 _BRIDGED = FuncRef | GlobalType | TableType

@@ -22,6 +22,7 @@ COMMANDS = {
     "matrix": "Run a matrix of engines, suites and campaigns.",
     "report": "Make a report of one or many campaigns.",
     "engines": "Engines: what is there, and how to get it.",
+    "bench": "Measure engines on kernels, side by side.",
     "build": "Build the C engine ahead of its first use, for other machines too.",
     "images": "What containers of other architectures are made of.",
     "suite": "The official suites: fetch, check.",

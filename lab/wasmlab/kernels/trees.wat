@@ -1,0 +1,23 @@
+;; Binary trees of structures, depth 10, built and summed n times, and an array each time.
+(module
+  (rec (type $tree (struct (field i32) (field (ref null $tree)) (field (ref null $tree)))))
+  (type $row (array (mut i32)))
+  (func $make (param $depth i32) (param $label i32) (result (ref $tree))
+    (if (i32.eqz (local.get $depth))
+      (then (return (struct.new $tree (local.get $label) (ref.null $tree) (ref.null $tree)))))
+    (struct.new $tree (local.get $label)
+      (call $make (i32.sub (local.get $depth) (i32.const 1)) (i32.shl (local.get $label) (i32.const 1)))
+      (call $make (i32.sub (local.get $depth) (i32.const 1)) (i32.add (local.get $label) (i32.const 3)))))
+  (func $sum (param $t (ref null $tree)) (result i32)
+    (if (ref.is_null (local.get $t)) (then (return (i32.const 0))))
+    (i32.add (struct.get $tree 0 (local.get $t))
+      (i32.add (call $sum (struct.get $tree 1 (local.get $t))) (call $sum (struct.get $tree 2 (local.get $t))))))
+  (func (export "run") (param $n i32) (result i64) (local $all i64) (local $row (ref null $row))
+    (loop $again
+      (local.set $row (array.new $row (local.get $n) (i32.const 100)))
+      (array.set $row (local.get $row) (i32.const 50) (call $sum (call $make (i32.const 10) (local.get $n))))
+      (local.set $all (i64.add (i64.mul (local.get $all) (i64.const 33))
+        (i64.extend_i32_u (i32.add (array.get $row (local.get $row) (i32.const 50))
+                                   (array.get $row (local.get $row) (i32.const 99))))))
+      (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+    (local.get $all)))
