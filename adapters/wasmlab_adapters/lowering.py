@@ -39,12 +39,15 @@ class Dialect:
     spectest: bool
     named: bool
     """Whether the engine links by name."""
+    gives_memory: bool
+    """Whether the worker has memories for bridges."""
 
     @staticmethod
     def of(hello: dict[str, Any]) -> Dialect:
         """The dialect that a hello announces."""
         features, named = frozenset(hello["features"]), hello.get("linking") == "names"
-        return Dialect(hello["values"] == "native", features, bool(hello.get("spectest")), named)
+        spectest, gives_memory = bool(hello.get("spectest")), bool(hello.get("bridge_memory"))
+        return Dialect(hello["values"] == "native", features, spectest, named, gives_memory)
 
 
 @dataclass(slots=True)
@@ -83,13 +86,14 @@ def face_of(data: bytes) -> Interface | None:
 
 
 @lru_cache(maxsize=64)
-def _bridge(data: bytes, features: frozenset[str], catch: bool, pages: int, named: bool) -> Bridge:
-    return bridge.build(interface(data), features, catch, pages, named)
+def _bridge(data: bytes, features: frozenset[str], catch: bool, pages: int, named: bool, given_memory: bool) -> Bridge:
+    return bridge.build(interface(data), features, catch, pages, named, given_memory)
 
 
 def bridge_for(data: bytes, dialect: Dialect, catch: bool, pages: int = 1) -> Bridge:
     """The bridge of a module, with a memory of so many pages; several engines and cases share the same."""
-    return _bridge(data, dialect.features & BRIDGE_FEATURES, catch, pages, dialect.named)
+    features = dialect.features & BRIDGE_FEATURES
+    return _bridge(data, features, catch, pages, dialect.named, dialect.gives_memory)
 
 
 def pages_for(size: int) -> int:
@@ -108,15 +112,11 @@ def instantiate(plan: Plan, name: str, data: bytes, dialect: Dialect, given: set
     return plan.step("instantiate", name=name, module=encoded(data), imports=imports)
 
 
-def instantiate_bridge(plan: Plan, name: str, of: str, built: Bridge) -> int:
+def instantiate_bridge(plan: Plan, name: str, of: str, built: Bridge, pages: int) -> int:
     """Add the bridge of instance `of`; its index."""
-    return plan.step(
-        "instantiate",
-        name=name,
-        of=of,
-        module=encoded(built.binary),
-        imports=[list(source) for source in built.imports],
-    )
+    imports = [list(source) for source in built.imports]
+    memory = {"memory": pages} if ["lab", "memory"] in imports else {}
+    return plan.step("instantiate", name=name, of=of, module=encoded(built.binary), imports=imports, **memory)
 
 
 def write(plan: Plan, name: str, data: bytes) -> None:
@@ -258,7 +258,9 @@ class _Bridged:
                     instance = next(instances)
                     if instance and instance.built and instance.records:
                         instance.index = index
-                        instance.bridge_index = instantiate_bridge(plan, instance.bridge_name, name, instance.built)
+                        pages = pages_for(instance.records.size)
+                        built = instance.built
+                        instance.bridge_index = instantiate_bridge(plan, instance.bridge_name, name, built, pages)
                         write(plan, instance.bridge_name, instance.records.initial)
                 case Register(name, module_name):
                     plan.plain(plan.step("register", name=name, **{"as": module_name}))

@@ -54,7 +54,7 @@ class Session:
             if (pages := pages_for(built.reach)) > 1:
                 built = bridge_for(data, self._dialect, True, pages)
             known.bridge = built
-            bridge_index = instantiate_bridge(plan, f"{name}!", name, built)
+            bridge_index = instantiate_bridge(plan, f"{name}!", name, built, pages)
         answers = self._ask(plan)
         if isinstance(answers, Outcome):
             return answers

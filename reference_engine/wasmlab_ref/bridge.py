@@ -198,15 +198,25 @@ class Bridge:
             return str(error), b""
 
 
-def build(face: Interface, features: frozenset[str], catch: bool, pages: int = 1, named: bool = False) -> Bridge:
+def build(
+    face: Interface,
+    features: frozenset[str],
+    catch: bool,
+    pages: int = 1,
+    named: bool = False,
+    given_memory: bool = False,
+) -> Bridge:
     """The bridge of a module, with a memory of so many pages.
 
     It needs no feature beyond `features` and those that the module itself needs.  `catch` says whether exceptions are
     to be caught, for which `features` must contain them.  `named` is for engines that link by name: then the imports
     have the names of what they stand for, from module "of" or "lab"; else none, so that more bridges are the same.
+    `given_memory`: the memory is imported, last, as "memory" of "lab".
     """
     tags = [name for name, type_ in face.exports.items() if isinstance(type_, TagType)]
-    return _Builder(face, features, tags if catch and "exceptions" in features else None).build(pages, named)
+    return _Builder(face, features, tags if catch and "exceptions" in features else None).build(
+        pages, named, given_memory
+    )
 
 
 class _Builder:
@@ -227,14 +237,17 @@ class _Builder:
         for name in imports:
             self.coder.importing(None, name, face.exports[name])
 
-    def build(self, pages: int, named: bool) -> Bridge:
+    def build(self, pages: int, named: bool, given_memory: bool) -> Bridge:
         self._import_host()
+        memory = MemType(Limits(pages))
+        if given_memory:
+            self.coder.importing("lab", "memory", memory)
         exports = [Export("memory", "memory", 0), Export("run", "func", self._run())]
         module = Module(
             types=tuple(self.coder.types),
             imports=self._named() if named else tuple(self.coder.imports),
             funcs=tuple(self.coder.funcs),
-            memories=(MemType(Limits(pages)),),
+            memories=() if given_memory else (memory,),
             exports=tuple(exports),
         )
         return Bridge(encode(module), tuple(self.coder.sources), self.calls, self.reads)

@@ -18,6 +18,7 @@ from .types import (
     FuncRef,
     FuncType,
     GlobalType,
+    MemType,
     RecType,
     RefType,
     SubType,
@@ -117,7 +118,7 @@ class Coder:
         self.funcs: list[Func] = []
         self._type_of: dict[FuncType, int] = {}
         self._imported: dict[Source, int] = {}
-        self._counts = {"func": 0, "table": 0, "global": 0, "tag": 0}
+        self._counts = dict.fromkeys(_KINDS.values(), 0)
         self._helpers: dict[str, int] = {}
 
     # Index spaces
@@ -395,7 +396,7 @@ class Coder:
         ]
 
 
-_KINDS = {FuncRef: "func", TableType: "table", GlobalType: "global", TagType: "tag"}
+_KINDS = {FuncRef: "func", TableType: "table", MemType: "memory", GlobalType: "global", TagType: "tag"}
 _RECORD = _FIRST = instr("local.get", 0)
 _SECOND = instr("local.get", 1)
 

@@ -8,21 +8,26 @@
 "use strict";
 
 const host = (() => {
-  const lines = (read, write) => ({
-    next: ((decoder, buffer, ready, part) => () => {
+  // An answer goes out together with the mark of the next request, where that is here already.
+  const lines = (read, write) => {
+    const decoder = new TextDecoder(), encoder = new TextEncoder(), input = new Uint8Array(1 << 16);
+    let ready = [], part = "", kept = "";
+    const say = (text) => {
+      for (let data = encoder.encode(kept + text); data.length; data = data.subarray(write(data)));
+      kept = "";
+    };
+    const next = () => {
       while (!ready.length) {
-        const count = read(buffer);
+        if (kept) say("");
+        const count = read(input);
         if (!count) return null;
-        ready = (part + decoder.decode(buffer.subarray(0, count), { stream: true })).split("\n");
-        part = ready.pop();
-        ready.reverse();
+        ready = (part + decoder.decode(input.subarray(0, count), { stream: true })).split("\n").reverse();
+        part = ready.shift();
       }
       return ready.pop();
-    })(new TextDecoder(), new Uint8Array(1 << 16), [], ""),
-    say: ((encoder) => (text) => {
-      for (let data = encoder.encode(text + "\n"); data.length; data = data.subarray(write(data)));
-    })(new TextEncoder()),
-  });
+    };
+    return { next, say: (text) => say(text + "\n"), keep: (text) => { kept += text + "\n"; } };
+  };
   if (typeof Deno !== "undefined")
     return {
       name: `deno, V8 ${Deno.version.v8}`, version: Deno.version.deno, args: Deno.args, text: Deno.readTextFileSync,
@@ -33,17 +38,19 @@ const host = (() => {
     return {
       name: bun ? `bun, JavaScriptCore ${process.versions.webkit}` : `node, V8 ${process.versions.v8}`,
       version: bun || process.versions.node, args: process.argv.slice(2), text: (path) => fs.readFileSync(path, "utf8"),
+      collect: bun ? require("bun:jsc").edenGC : globalThis.gc && (() => gc({ type: "minor" })),
       ...lines((buffer) => fs.readSync(0, buffer), (data) => fs.writeSync(1, data)),
     };
   }
   if (typeof scriptArgs !== "undefined")
     return {
       name: "SpiderMonkey shell", args: scriptArgs, text: (path) => os.file.readFile(path),
-      next: readline, say: print,
+      next: readline, say: print, keep: print, collect: minorgc,
     };
   return {
     // Its readline() cannot tell an empty line from the end, which is as well: no request is empty.
-    name: "JavaScriptCore shell", args: globalThis.arguments, text: readFile, next: () => readline() || null, say: print,
+    name: "JavaScriptCore shell", args: globalThis.arguments, text: readFile, next: () => readline() || null,
+    say: print, keep: print, collect: edenGC,
   };
 })();
 
@@ -72,7 +79,8 @@ const toHex = Uint8Array.prototype.toHex ? (bytes) => bytes.toHex() : (bytes) =>
   return text;
 };
 
-const fromHex = (text) => Uint8Array.from({ length: text.length / 2 }, (_, at) => parseInt(text.substr(2 * at, 2), 16));
+const fromHex = Uint8Array.fromHex ? (text) => Uint8Array.fromHex(text) : (text) =>
+  Uint8Array.from({ length: text.length / 2 }, (_, at) => parseInt(text.substr(2 * at, 2), 16));
 
 // The digest of a memory: SHA-256 over the blocks that are not zero, each after its number
 
@@ -150,12 +158,15 @@ const LAB = "AGFzbQEAAAABDQNgAn9+AGABfwBgAAACJQMCanMDbG9nAAACanMHcmVlbnRlcgABAmp
 //   (import "js" "number" (func (param externref) (result i32))) (export "extern" (func 0)) (export "number" (func 1)))
 const REFERENCES = "AGFzbQEAAAABCwJgAX8Bb2ABbwF/AhkCAmpzBmV4dGVybgAAAmpzBm51bWJlcgABBxMCBmV4dGVybgAABm51bWJlcgAB";
 
-const MAX_REENTRIES = 50;
+const MAX_REENTRIES = 50, MAX_COLLECTIONS = 1;  // of a request: they cost more than most cases
 let session = null, trace = [], depth = 0, reason = null;
 const numbers = new WeakMap();  // of the host's references, which are objects: a JavaScript number would be an i31
 
 const js = {
-  log: (number, long) => { trace.push(`${(number >>> 0).toString(16)},${BigInt.asUintN(64, long).toString(16)}`); },
+  log: (number, long) => {
+    trace.push(`${(number >>> 0).toString(16)},${BigInt.asUintN(64, long).toString(16)}`);
+    if (host.collect && trace.length <= MAX_COLLECTIONS) host.collect();
+  },
   trapping: () => { reason = reason || { kind: "trapped", detail: "host" }; },
   reenter: (number) => {
     const callee = session.registered.get("lab.callee");
@@ -232,6 +243,17 @@ const part = (step, size) => {
   return new Uint8Array(buffer, step.at, size);
 };
 
+// Memories are dear (guard pages, gigabytes of addresses): those of bridges are used again.
+const free = [];
+
+function freeMemory(pages) {
+  const at = free.findIndex((memory) => memory.buffer.byteLength >= pages << 16);
+  const memory = at < 0 ? new WebAssembly.Memory({ initial: pages }) : free.splice(at, 1)[0];
+  if (at >= 0) new Uint8Array(memory.buffer).fill(0);
+  session.memories.push(memory);
+  return memory;
+}
+
 // The imports of a bridge all have the same name, so that more bridges are the same; the JavaScript API reads them once
 // each, in order.
 const inOrder = (sources) => ({ "": { get ""() { return sources.shift(); } } });
@@ -249,6 +271,7 @@ const steps = {
     const of = step.of === undefined ? null : instance(step.of);
     const module = of ? bridge(step.module) : compile(step.module);
     const sources = (step.imports || []).map(([from, name]) => {
+      if (of && from === "lab" && name === "memory") return freeMemory(step.memory);
       const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);
       return space && space[name];
     });
@@ -313,11 +336,13 @@ const sessions = new Map();
 
 function run(request) {
   const name = request.session;
-  session = sessions.get(name) || { instances: new Map(), registered: new Map() };
+  session = sessions.get(name) || { instances: new Map(), registered: new Map(), memories: [] };
   trace = [];
   const outcomes = request.steps.map((step) => take(step, request.observe === "full"));
-  if (name !== undefined) sessions.set(name, session);
-  if (request.steps.some((step) => step.do === "end")) sessions.delete(name);
+  if (name === undefined || request.steps.some((step) => step.do === "end")) {
+    free.push(...session.memories);
+    sessions.delete(name);
+  } else sessions.set(name, session);
   session = null;
   return trace.length ? { id: request.id, outcomes, trace } : { id: request.id, outcomes };
 }
@@ -329,12 +354,13 @@ function answer(line) {
     if (Number.isSafeInteger(request.id)) id = request.id;
     if (id === null || !request.steps.every((step) => typeof step.do === "string")) throw new TypeError("no id or steps");
     host.say(`{"started":${id}}`);
-    host.say(JSON.stringify(run(request)));
+    host.keep(JSON.stringify(run(request)));
   } catch (error) {
-    host.say(JSON.stringify({ id, error: String(error).slice(0, 500) }));
+    host.keep(JSON.stringify({ id, error: String(error).slice(0, 500) }));
   }
 }
 
-const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge" };
+const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge",
+  bridge_memory: true };
 host.say(JSON.stringify({ ...hello, features: features() }));
 for (let line = host.next(); line !== null; line = host.next()) answer(line);
