@@ -145,7 +145,7 @@ class Engine:
         if isinstance(outcomes, Outcome):
             return CaseResult((outcomes,) * len(plan.readers), seconds=seconds)
         return CaseResult(
-            tuple(read(outcomes) for read in plan.readers),
+            plan.read(outcomes),
             texts(answer.get("trace")),
             texts(answer.get("rules")),
             texts(answer.get("executed")),

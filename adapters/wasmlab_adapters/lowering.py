@@ -55,7 +55,8 @@ class Plan:
     """The steps of a request, and a reader for each step of the case."""
 
     steps: list[WireStep] = field(default_factory=list)
-    readers: list[Reader] = field(default_factory=list)
+    readers: list[Reader | int] = field(default_factory=list)
+    """An int is the step that has the outcome."""
 
     def step(self, do: str, **keys: Any) -> int:
         """Add a step; its index."""
@@ -64,7 +65,11 @@ class Plan:
 
     def plain(self, index: int) -> None:
         """The next step of the case ended as step `index` of the request."""
-        self.readers.append(lambda answers: answers[index])
+        self.readers.append(index)
+
+    def read(self, answers: Sequence[Outcome]) -> tuple[Outcome, ...]:
+        """The outcomes of the case."""
+        return tuple([answers[read] if type(read) is int else read(answers) for read in self.readers])  # type: ignore[operator]
 
     def known(self, outcome: Outcome) -> None:
         """The next step of the case has this outcome, whatever the worker says."""
@@ -104,7 +109,7 @@ def pages_for(size: int) -> int:
 def instantiate(plan: Plan, name: str, data: bytes, dialect: Dialect, given: set[str]) -> int:
     """Add an instantiation, after one of "spectest" where that is needed and not in `given`; its index."""
     face = face_of(data)
-    imports = [[i.module, i.name] for i in face.imports] if face else []
+    imports = face.import_names if face else []
     if not dialect.spectest and "spectest" not in given and any(module == "spectest" for module, _ in imports):
         given.add("spectest")
         plan.step("instantiate", name="spectest!", module=encoded(spectest_module(dialect.features)), imports=[])

@@ -27,6 +27,10 @@ from .wire import MAX_LINE, Answer, check_hello, encode, failure, parse_line
 
 TICK = 0.05
 """Seconds between two looks at deadlines and memory."""
+DEEP = 4
+"""Requests on their way, beyond which the next ones are sent, and answers read, several at once."""
+NAP = 0.0005
+"""Seconds: every change of process costs, most of all where lab and workers share a core."""
 MARK_GRACE = 10.0
 """Seconds beyond its deadline that a request may wait for its `started` mark when nothing stands before it."""
 MAX_UNREAD = 64 << 20
@@ -75,6 +79,10 @@ class Loop:
 
     def step(self) -> None:
         """Move whatever can be moved, waiting a tick at most."""
+        for worker in self.workers:
+            worker._flush()
+        if any(len(worker._sent) > DEEP for worker in self.workers):
+            time.sleep(NAP)
         registered = self.selector.get_map()
         for key, events in self.selector.select(TICK):
             if registered.get(key.fd) is key:  # not if an earlier event of this round ended the process
@@ -153,6 +161,7 @@ class Worker:
         self._stderr_size = 0
         self._served = 0
         self._draining = False
+        self._reading = self._writing = False  # which of the pipes the selector knows
         self._sessions: set[str] = set()
         self._lost_sessions: dict[str, str] = {}
 
@@ -194,15 +203,10 @@ class Worker:
         line = encode({"id": self._ids, **request}).encode() + b"\n"
         if len(line) > MAX_LINE:
             raise ValueError(f"a request of {len(line)} bytes: the protocol allows {MAX_LINE}")
-        steps = request["steps"]
-        found = _Request(
-            self._ids,
-            line,
-            len(steps),
-            request.get("session"),
-            any(step.get("do") == "end" for step in steps),
-            self.limits.deadline if deadline is None else deadline,
-        )
+        steps, session = request["steps"], request.get("session")
+        ends = session is not None and any(step.get("do") == "end" for step in steps)
+        deadline = self.limits.deadline if deadline is None else deadline
+        found = _Request(self._ids, line, len(steps), session, ends, deadline)
         self._pending.append(found)
         self._enqueue(found)
         if self._process is None and self._queue and self._broken is None:
@@ -217,7 +221,8 @@ class Worker:
         """
         if not self._pending:
             raise LookupError("no request was submitted whose answer was not taken")
-        self._wait(lambda: self._pending[0].answer is not None)
+        if self._pending[0].answer is None:
+            self._wait(lambda: self._pending[0].answer is not None)
         request = self._pending.popleft()
         self._unread -= request.size
         self._listen()
@@ -251,6 +256,7 @@ class Worker:
         self._tail, self._stderr_size = b"", 0
         self._served, self._draining = 0, False
         self._sessions.clear()
+        self._reading = self._writing = False
         try:
             process = self.place.start()
         except EngineUnavailable as error:
@@ -325,14 +331,14 @@ class Worker:
 
     def _listen(self) -> None:
         """Read the answers, or leave them in the pipe while the caller has too many."""
-        process, selector = self._process, self._loop.selector
-        if process is None:
+        process, wanted = self._process, self._unread <= MAX_UNREAD
+        if process is None or wanted is self._reading:
             return
-        listening = process.stdout in selector.get_map()
-        if not listening and self._unread <= MAX_UNREAD:
-            selector.register(process.stdout, selectors.EVENT_READ, self._on_stdout)
-        elif listening and self._unread > MAX_UNREAD:
-            selector.unregister(process.stdout)
+        self._reading = wanted
+        if wanted:
+            self._loop.selector.register(process.stdout, selectors.EVENT_READ, self._on_stdout)
+        else:
+            self._loop.selector.unregister(process.stdout)
 
     def _dispatch(self) -> None:
         """Send what the window allows; an idle process that is to be recycled goes first."""
@@ -350,7 +356,8 @@ class Worker:
             request = self._queue.popleft()
             self._sent.append(request)
             self._out += request.line
-        self._flush()
+        if len(self._sent) <= DEEP:
+            self._flush()
 
     def _flush(self, _events: int = 0) -> None:
         process = self._process
@@ -362,10 +369,12 @@ class Worker:
             pass
         except OSError:  # it does not read any more: its end, or the deadline, will tell
             self._out.clear()
-        waiting = process.stdin in self._loop.selector.get_map()
-        if self._out and not waiting:
+        if bool(self._out) is self._writing:
+            return
+        self._writing = bool(self._out)
+        if self._writing:
             self._loop.selector.register(process.stdin, selectors.EVENT_WRITE, self._flush)
-        elif waiting and not self._out:
+        else:
             self._loop.selector.unregister(process.stdin)
 
     def _on_stdout(self, _events: int = 0) -> bool:

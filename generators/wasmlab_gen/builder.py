@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from wasmlab_ref.syntax import (
@@ -46,6 +47,12 @@ from .rows import Group
 from .source import Source
 from .swarm import Swarm
 from .types import Types
+
+
+@cache
+def nullable(heap: str | int) -> RefType:
+    """The nullable reference type to it."""
+    return RefType(True, heap)
 
 
 class Builder:
@@ -116,7 +123,7 @@ class Builder:
 
     def nullable_types(self) -> list[RefType]:
         """The nullable reference types at hand."""
-        heaps: list[HeapType] = []
+        heaps: list[str | int] = []
         if self.has("reference-types"):
             heaps += ["func", "extern"]
         if self.has("exceptions"):
@@ -126,7 +133,7 @@ class Builder:
             heaps += ["none", "nofunc", "noextern"] if self.bottoms else []
         elif self.has("function-references"):
             heaps += self.types.indices(FuncType)
-        return [RefType(True, heap) for heap in heaps]
+        return [nullable(heap) for heap in heaps]
 
     def addressed(self, t: ValType) -> list[Memory]:
         """The memories with addresses of type `t`."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Maker: TypeAlias = "Callable[[Body, Any, int, str], None]"
 I31 = RefType(False, "i31")
+_WEIGHTS = (2, 2, 1, 2, 1, 6, 0)
 
 
 class Swarm:
@@ -28,6 +29,7 @@ class Swarm:
     def __init__(self, source: Source, features: frozenset[str], whole: bool) -> None:
         self.features = features
         self._source, self._whole = source, whole
+        self._digits = self._left = 0
         self._weights: dict[object, int] = {}
         self._pools: dict[str, list[Maker]] = {}
         self._rows: dict[rows.Group, list[rows.Row]] = {}
@@ -36,8 +38,16 @@ class Swarm:
         """How often something is drawn in this case: not at all, or up to six times as often as others."""
         found = self._weights.get(key)
         if found is None:
-            found = 2 if self._whole else (2, 2, 1, 2, 1, 6, 0)[self._source.below(7)]
+            found = 2 if self._whole else _WEIGHTS[self._digit()]
             self._weights[key] = found
+        return found
+
+    def _digit(self) -> int:
+        """A number below 7: several come out of one draw."""
+        if self._left == 0:
+            self._digits, self._left = self._source.below(7**11), 11
+        self._left -= 1
+        self._digits, found = divmod(self._digits, 7)
         return found
 
     def rows(self, group: rows.Group) -> list[rows.Row]:

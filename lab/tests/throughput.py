@@ -124,7 +124,7 @@ def measure(names: tuple[str, ...], cases: int, seed: int, features: str | None,
             before = {name: processor_time(pid) for name, pid in pids.items()}
             started = time.monotonic(), watch.switch()
             watch.spent.clear()
-            profiler = cProfile.Profile() if profile else None
+            profiler = cProfile.Profile(time.process_time) if profile else None
             if profiler:
                 profiler.enable()
             for batch in shard.run(numbers(plan, store.progress, partial(next, counter), lambda: False)):

@@ -40,7 +40,7 @@ COMMIT_SECONDS = 0.25
 GRACE = 15.0
 """Seconds beyond the deadline in which divergences are still reduced."""
 
-RULES_EVERY = 8
+RULES_EVERY = 32
 """Every so many cases the reference is asked which rules of the standard they used, which slows it down."""
 
 OPCODES_EVERY = 32
@@ -232,27 +232,36 @@ class Shard:
 
     def _count(self, index: int, case: Case, answers: dict[str, Any]) -> None:
         counters = self.batch.counters
-        distinct = {answer.outcomes for answer in answers.values()}
-        observed = any(isinstance(step, Read) for step in case.steps)
-        for at, step in enumerate(case.steps):
-            if isinstance(step, Invoke):
-                counters["calls"] += 1
-                ends = [found[at] for found in distinct if at < len(found)]
-                alike = len(ends) == len(distinct) and len({end.kind for end in ends}) == 1
-                if alike and all(_complete(end, observed) for end in ends):
-                    counters["complete calls"] += 1
+        by_outcomes: list[tuple[Sequence[Outcome], list[str]]] = []
         for name, answer in answers.items():
-            for kind in {o.kind for o in answer.outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}:
-                counters[f"{name}: {kind}"] += 1
-            self.batch.rules.update(set(getattr(answer, "rules", ())))
-            self.batch.instructions.update(set(getattr(answer, "executed", ())))
+            alike = next((names for outcomes, names in by_outcomes if outcomes == answer.outcomes), None)
+            if alike is None:
+                by_outcomes.append((answer.outcomes, alike := []))
+            alike.append(name)
+            if rules := getattr(answer, "rules", ()):
+                self.batch.rules.update(set(rules))
+                self.batch.instructions.update(set(getattr(answer, "executed", ())))
+        calls = [at for at, step in enumerate(case.steps) if type(step) is Invoke]
+        observed = any(type(step) is Read for step in case.steps)
+        counters["calls"] += len(calls)
+        distinct = [outcomes for outcomes, _ in by_outcomes]
+        counters["complete calls"] += sum(
+            [_complete([found[at : at + 1] for found in distinct], observed) for at in calls]
+        )
+        for outcomes, names in by_outcomes:
+            odd = {o.kind for o in outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}
+            counters.update([f"{name}: {kind}" for name in names for kind in odd])
         if index % OPCODES_EVERY == 0 and not any(map(tells_rules, self._engines)):
             self.batch.instructions.update(set(opcodes(case)))
 
 
-def _complete(end: Outcome, observed: bool) -> bool:
+def _complete(ends: Sequence[Sequence[Outcome]], observed: bool) -> bool:
     """Did a call end as the standard foresees, with something to compare?  A trap must be one for the others, too."""
-    return end.kind in ENDED and (observed or bool(end.values) or end.kind != "returned")
+    kind = ends[0][0].kind if ends[0] else ""
+    return kind in ENDED and all(
+        len(end) == 1 and end[0].kind == kind and (observed or kind != "returned" or bool(end[0].values))
+        for end in ends
+    )
 
 
 def tells_rules(engine: EngineLike) -> bool:

@@ -86,6 +86,8 @@ class Outcome:
     @staticmethod
     def from_json(data: Any) -> Outcome:
         """The inverse of `to_json`; "unparsed" for anything else (the data may come from a hostile worker)."""
+        if data == _RETURNED:
+            return RETURNED
         if isinstance(data, dict):
             kind, values, detail = data.get("kind"), data.get("values", []), data.get("detail", "")
             taint = data.get("taint", [])
@@ -95,7 +97,13 @@ class Outcome:
 
 
 def _strings(found: Any) -> bool:
-    return isinstance(found, list) and all(isinstance(v, str) for v in found)
+    return isinstance(found, list) and set(map(type, found)) <= _STR
+
+
+_STR = {str}
+_RETURNED = {"kind": "returned"}
+RETURNED = Outcome("returned")
+"""What most steps end in."""
 
 
 STANDARD_KINDS = ("returned", "trapped", "threw", "exhausted", "malformed", "invalid", "unlinkable")

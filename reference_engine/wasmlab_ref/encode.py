@@ -16,7 +16,7 @@ from .decode import (
     USES_DATA_INDEX,
     VERSION,
 )
-from .isa import BY_MNEMONIC
+from .isa import BY_MNEMONIC, Instruction
 from .syntax import Active, Cast, Catch, Data, Elem, Export, Expr, Func, Global, Import, Instr, MemArg, Module, Table
 from .types import (
     ArrayType,
@@ -58,7 +58,7 @@ def encode(module: Module) -> bytes:
 
 
 def _contents(m: Module) -> dict[int, bytes]:
-    needs_count = any(step.op in USES_DATA_INDEX for func in m.funcs for step in func.body)
+    needs_count = any(not USES_DATA_INDEX.isdisjoint([op for op, _ in func.body]) for func in m.funcs)
     return {
         1: _section(_rec_type, m.types),
         2: _section(_import, m.imports),
@@ -79,10 +79,13 @@ def _contents(m: Module) -> dict[int, bytes]:
 # Integers, lists, names
 
 
+_BYTES = tuple([bytes((n,)) for n in range(256)])
+
+
 def unsigned(n: int) -> bytes:
     """Unsigned LEB128."""
     if n < 0x80:
-        return bytes((n,))
+        return _BYTES[n]
     out = bytearray()
     while n >= 0x80:
         out.append(n & 0x7F | 0x80)
@@ -93,6 +96,8 @@ def unsigned(n: int) -> bytes:
 
 def signed(n: int) -> bytes:
     """Signed LEB128."""
+    if -0x40 <= n < 0x40:
+        return _BYTES[n & 0x7F]
     out = bytearray()
     while not -0x40 <= n < 0x40:
         out.append(n & 0x7F | 0x80)
@@ -260,26 +265,36 @@ def opcode(code: int) -> bytes:
     return bytes((code >> 16,)) + unsigned(code & 0xFFFF) if code >> 16 else bytes((code,))
 
 
-_ROWS = {
-    row: ([opcode(code) for code in row.opcodes], [kind.partition(":")[0] for kind in row.immediates])
-    for row in BY_MNEMONIC.values()
-}
+def _encoder(row: Instruction) -> Callable[[tuple[Any, ...]], bytes]:
+    """From the immediates of a row to its bytes."""
+    opcodes = [opcode(code) for code in row.opcodes]
+    kinds = [kind.partition(":")[0] for kind in row.immediates]
+    writers, head = [WRITERS[kind] for kind in kinds], opcodes[0]
+    if len(opcodes) == 2:
+        (write,), second = writers, FORMS[kinds[0]]
+        return lambda args: opcodes[second(args[0])] + write(args[0])
+    if not writers:
+        return lambda args: head
+    if len(writers) == 1:
+        (write,) = writers
+        return lambda args: head + write(args[0])
+    if row.swap:
+        writers.reverse()
+        return lambda args: head + b"".join([write(arg) for write, arg in zip(writers, args[::-1], strict=True)])
+    return lambda args: head + b"".join([write(arg) for write, arg in zip(writers, args, strict=True)])
+
+
+_ENCODERS = {row: _encoder(row) for row in BY_MNEMONIC.values()}
 
 
 def instruction(step: Instr) -> bytes:
     """One instruction."""
-    op, args = step
-    opcodes, kinds = _ROWS[op]
-    if not kinds:
-        return opcodes[0]
-    form = len(opcodes) == 2 and FORMS[kinds[0]](args[0])
-    parts = [WRITERS[kind](arg) for kind, arg in zip(kinds, args, strict=True)]
-    return opcodes[form] + b"".join(parts[::-1] if op.swap else parts)
+    return _ENCODERS[step.op](step.args)
 
 
 def expression(code: Expr) -> bytes:
     """Instructions and the closing `end`."""
-    return b"".join([instruction(step) for step in code]) + b"\x0b"
+    return b"".join([_ENCODERS[op](args) for op, args in code]) + b"\x0b"
 
 
 # Parts of modules

@@ -43,6 +43,11 @@ class Interface:
     """Whether it imports or defines a tag: without one in a whole store, nothing can throw."""
 
     @cached_property
+    def import_names(self) -> list[tuple[str, str]]:
+        """Module and name of each import."""
+        return [(item.module, item.name) for item in self.imports]
+
+    @cached_property
     def subtypes(self) -> tuple[SubType, ...]:
         """The type index space."""
         return tuple(sub for rec in self.types for sub in rec.subtypes)

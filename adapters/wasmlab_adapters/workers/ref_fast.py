@@ -84,7 +84,7 @@ class FastWorker(Worker):
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
         native = {"text": True, "rules": self.rules, "spectest": True, "tells_malformed": True, "profiles": True}
-        self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
+        self.lines.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 
     def outcomes(self, store: Store, steps: list[dict[str, Any]]) -> list[Outcome]:
         """Runs of steps that C takes at once, with the others between them."""
@@ -100,10 +100,14 @@ class FastWorker(Worker):
                 todo[i] = made
             elif do != "end":
                 found[i] = {"kind": "unsupported", "detail": f"no step {do} here"}
-        for i, outcome in zip(todo, store.run(todo.values()), strict=True):
-            found[i] = outcome.to_json()
-            if self.bridge:
-                found[i] = {k: v for k, v in found[i].items() if outcome.kind != "threw" or k == "kind"}
+        for i, (kind, values, detail) in zip(todo, store.told(todo.values()), strict=True):
+            outcome: Outcome = {"kind": kind}
+            found[i] = outcome
+            if kind != "threw" or not self.bridge:
+                if values:
+                    outcome["values"] = values
+                if detail:
+                    outcome["detail"] = detail
         return found
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
@@ -141,14 +145,13 @@ def main() -> None:
     try:
         Store(profile, limits).close()
     except Unavailable as error:
-        worker.say({"unavailable": error.reason, "hint": error.remedy})
+        worker.lines.say({"unavailable": error.reason, "hint": error.remedy})
         sys.exit(3)
     with suppress(Unavailable):
         Store(profile, limits, events=True).close()
         worker.rules = True
     worker.hello()
-    for line in sys.stdin.buffer:
-        worker.answer(line)
+    worker.work()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import SHORTHANDS, FuncType
 from wasmlab_ref.validate import validate
 
+from .lines import Lines
+
 BLOCK = 4096
 HOST_TYPES = {
     "log": FuncType(("i32", "i64")),
@@ -280,19 +282,19 @@ class Worker:
     """Answers requests."""
 
     def __init__(self, answers: int, profile: Profile, limits: Limits, bridge: bool) -> None:
-        self.answers, self.profile, self.limits, self.bridge = answers, profile, limits, bridge
+        self.lines, self.profile, self.limits, self.bridge = Lines(answers), profile, limits, bridge
         self.sessions: dict[str, Session] = {}
 
-    def say(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(self.answers, data) :]
+    def work(self) -> None:
+        """Answer all requests."""
+        for line in self.lines.requests():
+            self.answer(line)
 
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/py", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
         native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True}
         native |= {"profiles": True, "taint": True}
-        self.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
+        self.lines.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 
     def answer(self, line: bytes) -> None:
         """Take one line; nothing that it holds ends the worker."""
@@ -300,19 +302,21 @@ class Worker:
         try:
             request = json.loads(line)
             full = request.get("observe") in ("full", "taint")
-            steps = [{**step, "do": str(step["do"]), "full": full} for step in request["steps"]]
+            steps = request["steps"]
+            for step in steps:
+                step |= {"do": str(step["do"]), "full": full}
             id_ = request["id"] + 0
             profile = Profile.of(request["profile"]) if request.get("profile") else self.profile
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             found = request.get("id") if isinstance(request, dict) else None
-            self.say({"id": found if isinstance(found, int) else None, "error": f"no request: {error!r}"[:500]})
+            self.lines.say({"id": found if isinstance(found, int) else None, "error": f"no request: {error!r}"[:500]})
             return
-        self.say({"started": id_})
+        self.lines.start(id_)
         try:
-            self.say({"id": id_, **self.run(request, steps, profile)})
+            self.lines.hold({"id": id_, **self.run(request, steps, profile)})
         except Exception:
             traceback.print_exc()
-            self.say({"id": id_, "error": traceback.format_exc(limit=-3)[-1500:]})
+            self.lines.say({"id": id_, "error": traceback.format_exc(limit=-3)[-1500:]})
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
         """The outcomes of a request, and what else was asked for."""
@@ -367,8 +371,7 @@ def main() -> None:
     options = parser.parse_args()
     worker = Worker(answers, *configured(options.settings), options.bridge)
     worker.hello()
-    for line in sys.stdin.buffer:
-        worker.answer(line)
+    worker.work()
 
 
 if __name__ == "__main__":

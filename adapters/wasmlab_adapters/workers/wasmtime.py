@@ -19,12 +19,12 @@ import json
 import os
 import re
 import sys
-from base64 import b64decode
 from typing import Any
 
 # By file path, under any Python, there is no package on the path yet.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from wasmlab_adapters.workers.lines import Lines
 from wasmlab_adapters.workers.wasmtime_api import HOST_DEPTH, HOST_TRAP, Failed, HostTrap
 from wasmlab_adapters.workers.wasmtime_library import Library
 from wasmlab_adapters.workers.wasmtime_stores import HostFunction, Store, kind_of_store
@@ -41,6 +41,7 @@ class Session:
         self.library, self.host = library, host
         self.store = kind_of_store(library.api)(library.api, library.engine)
         self.instances: dict[str, Any] = {}
+        self.called: dict[tuple[str, str], Any] = {}
         self.registered: dict[str, Any] = {}
         self.host_functions: dict[str, Any] = {}
         self.fuel: int | None = None
@@ -80,17 +81,11 @@ class Session:
         library = self.library
         if of is not None:
             self.instance(of)
-            module, data = library.bridge(step["module"])
-        else:
-            data = b64decode(step["module"])
-            module = library.api.compile(library.engine, data)
-        try:
-            externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
-            self.refuel()
-            self.instances[step["name"]] = self.store.instantiate(module, data, externs)
-        finally:
-            if of is None:
-                library.api.release(module)
+        module, data = library.module(step["module"], of is not None)
+        externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
+        self.refuel()
+        self.instances[step["name"]] = self.store.instantiate(module, data, externs)
+        self.called.clear()
         return []
 
     def register(self, step: dict[str, Any]) -> list[str]:
@@ -98,9 +93,13 @@ class Session:
         return []
 
     def call(self, step: dict[str, Any]) -> list[str]:
-        extern = self.find(step)
-        if not self.store.is_function(extern):
-            raise Failed("unsupported", f"export {step['export']} is no function")
+        key = step["name"], step["export"]
+        extern = self.called.get(key)
+        if extern is None:
+            extern = self.find(step)
+            if not self.store.is_function(extern):
+                raise Failed("unsupported", f"export {step['export']} is no function")
+            self.called[key] = extern
         for _ in range(step.get("repeat", 1)):
             self.refuel()
             self.store.call(extern)
@@ -222,14 +221,9 @@ class Worker:
     """The protocol."""
 
     def __init__(self, library: Library, answers: int) -> None:
-        self.library, self.answers = library, answers
+        self.library, self.lines = library, Lines(answers)
         self.host = Host(library)
         self.sessions: dict[str, Session] = {}
-
-    def say(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        while data:
-            data = data[os.write(self.answers, data) :]
 
     def answer(self, line: bytes) -> None:
         """Take one line."""
@@ -237,15 +231,17 @@ class Worker:
         try:
             request = json.loads(line)
             id_ = request["id"]
-            steps = [{**step, "do": str(step["do"])} for step in request["steps"]]
+            steps = request["steps"]
+            for step in steps:
+                step["do"] = str(step["do"])
         except Exception as error:
-            self.say({"id": id_ if isinstance(id_, int) else None, "error": f"no request: {error!r}"[:500]})
+            self.lines.say({"id": id_ if isinstance(id_, int) else None, "error": f"no request: {error!r}"[:500]})
             return
-        self.say({"started": id_})
+        self.lines.start(id_)
         try:
-            self.say({"id": id_, **self.run(request, steps)})
+            self.lines.hold({"id": id_, **self.run(request, steps)})
         except Exception as error:
-            self.say({"id": id_, "error": f"{error!r}"[:500]})
+            self.lines.say({"id": id_, "error": f"{error!r}"[:500]})
 
     def run(self, request: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
         """The outcomes of a request and its trace."""
@@ -289,9 +285,9 @@ def main() -> None:
     library = Library(found[0], dict(setting.partition("=")[::2] for setting in options.settings))
     worker = Worker(library, answers)
     hello = {"protocol": 1, "engine": "wasmtime", "version": version(found[0]), "values": "bridge"}
-    worker.say({**hello, "features": library.features})
+    worker.lines.say({**hello, "features": library.features})
     gc.freeze()
-    for line in sys.stdin.buffer:
+    for line in worker.lines.requests():
         worker.answer(line)
 
 

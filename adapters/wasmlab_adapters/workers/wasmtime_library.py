@@ -39,7 +39,10 @@ FEATURE_MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "feat
 PLAIN = b"\0asm\1\0\0\0" + bytes.fromhex("01060160017f017f030201000a0601040020000b")
 """A module with a function that returns its parameter."""
 
-KEPT_BRIDGES = 1000
+CHEAPER = ("parallel_compilation", "memory_init_cow", "native_unwind_info")
+"""What costs more than it brings where a module lives for a few calls, and leaves the code of functions as it is."""
+
+KEPT_BRIDGES, KEPT_MODULES = 1000, 8
 
 
 def feature_modules() -> dict[str, tuple[frozenset[str], bytes]]:
@@ -57,10 +60,11 @@ class Library:
         self.dll = self.api.dll
         self.settings = dict(settings)
         self.bridges: dict[str, tuple[int, bytes]] = {}
+        self.modules: dict[str, tuple[int, bytes]] = {}
         self.api.limited = self.settings.pop("limits", "true") == "true"
-        self.modules = feature_modules()
+        self.by_feature = feature_modules()
         self.without = self.settings.pop("without", "").split(",")
-        for name, (bases, _) in self.modules.items():
+        for name, (bases, _) in self.by_feature.items():
             if not bases.isdisjoint(self.without):
                 self.without.append(name)
         self.counts_fuel = self.settings.get("consume_fuel") == "true"
@@ -81,7 +85,9 @@ class Library:
         """An engine; aborts the process where the library does not like the settings."""
         settings = self.settings if settings is None else settings
         config = self.dll.wasm_config_new()
-        self.set(config, "parallel_compilation", "false", optional=True)
+        for setting in CHEAPER:
+            if setting not in settings:
+                self.set(config, setting, "false", optional=True)
         on = {SETTINGS[name] for name in features}
         for setting in on | {SETTINGS[name] for name in self.without if name in SETTINGS}:
             self.set(config, f"wasm_{setting}", "true" if setting in on else "false", optional=True)
@@ -153,9 +159,9 @@ class Library:
         """The features of which all is there: the modules of these use every instruction."""
 
         def compiles(*names: str) -> bool:
-            return self.survives(lambda: [self.api.compile(self.engine, self.modules[name][1]) for name in names])
+            return self.survives(lambda: [self.api.compile(self.engine, self.by_feature[name][1]) for name in names])
 
-        names = [name for name in self.modules if name not in self.without]
+        names = [name for name in self.by_feature if name not in self.without]
         if not self.api.has_exceptions:
             names = [
                 name for name in names if name != "exceptions"
@@ -164,7 +170,7 @@ class Library:
             return names
         found: list[str] = []
         for name in names:
-            if self.modules[name][0].issubset(found) and compiles(name):
+            if self.by_feature[name][0].issubset(found) and compiles(name):
                 found.append(name)
         return found
 
@@ -186,13 +192,17 @@ class Library:
             return self.api.compile(self.engine, data)
         return self.api.deserialized(self.engine, self.api.serialized(self.cheap, data))
 
-    def bridge(self, encoded: str) -> tuple[int, bytes]:
-        """A module that observes another one: many cases have the same, so the last ones stay compiled."""
-        found = self.bridges.pop(encoded, None)
+    def module(self, encoded: str, bridge: bool) -> tuple[int, bytes]:
+        """A module, compiled, and its bytes.
+
+        The last ones are kept: cases come in families that have the same modules, and bridges are often alike.
+        """
+        kept = self.bridges if bridge else self.modules
+        found = kept.pop(encoded, None)
         if found is None:
             data = b64decode(encoded)
-            found = self.compile_bridge(data), data
-        self.bridges[encoded] = found
-        if len(self.bridges) > KEPT_BRIDGES:
-            self.api.release(self.bridges.pop(next(iter(self.bridges)))[0])
+            found = self.compile_bridge(data) if bridge else self.api.compile(self.engine, data), data
+        kept[encoded] = found
+        if len(kept) > (KEPT_BRIDGES if bridge else KEPT_MODULES):
+            self.api.release(kept.pop(next(iter(kept)))[0])
         return found

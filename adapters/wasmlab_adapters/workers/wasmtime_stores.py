@@ -228,12 +228,13 @@ class Handles(Store):
         return bool(extern.raw[0] == FUNC)
 
     def invoke(self, extern: Any, args: list[int]) -> tuple[int, int]:
-        values = (c_uint64 * ROOM)()
-        for at, number in enumerate(args):
-            values[at * self.VALUE // 8], values[at * self.VALUE // 8 + 1] = VALUE_TYPES["i32"], number
-        trap = c_void_p()
+        trap, arguments = c_void_p(), None
         address = ctypes.addressof(extern) + HANDLE
-        arguments = ctypes.cast(values, c_char_p) if args else None
+        if args:
+            values = (c_uint64 * ROOM)()
+            for at, number in enumerate(args):
+                values[at * self.VALUE // 8], values[at * self.VALUE // 8 + 1] = VALUE_TYPES["i32"], number
+            arguments = ctypes.cast(values, c_char_p)
         error = self.dll.wasmtime_func_call(self.context, address, arguments, len(args), None, 0, byref(trap))
         return error or 0, trap.value or 0
 

@@ -12,7 +12,7 @@ import ctypes
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import TypeAlias
 
@@ -182,6 +182,17 @@ def _library(events: bool) -> ctypes.CDLL:
     return library
 
 
+@lru_cache(maxsize=16)
+def _limits(events: bool, limits: Limits) -> _Limits:
+    found: _Limits = _library(events).wl_default_limits()
+    found.features = ALL_FEATURES
+    for name, _ in _Limits._fields_:
+        if name != "fuel" and hasattr(limits, name):
+            setattr(found, name, getattr(limits, name))
+    found.fuel = UNLIMITED if limits.fuel is None else limits.fuel
+    return found
+
+
 @cache
 def _profile(profile: Profile) -> _Profile:
     relaxed = [0] * 20
@@ -196,51 +207,60 @@ def _profile(profile: Profile) -> _Profile:
 
 def _text(text: str | bytes) -> bytes:
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return struct.pack("<I", len(data)) + data
+    return len(data).to_bytes(4, "little") + data
+
+
+_name = lru_cache(maxsize=1 << 12)(_text)
+"""The same, for texts that come again and again."""
 
 
 def encode_step(step: Step) -> bytes:
     """A step as program.c reads it."""
     match step:
         case Load(name, binary, imports, of):
-            parts = [b"\1", _text(name), _text(binary)]
+            parts = [b"\1", _name(name), _text(binary)]
             parts.append(struct.pack("<I", 0xFFFFFFFF if imports is None else len(imports)))
             for module, field in imports or ():
-                parts += [b"\1" if module is None else b"\0", _text(module or ""), _text(field)]
-            return b"".join((*parts, _text(of)))
+                parts += [b"\1" if module is None else b"\0", _name(module or ""), _name(field)]
+            return b"".join((*parts, _name(of)))
         case Register(name, module):
-            return b"\2" + _text(name) + _text(module)
+            return b"\2" + _name(name) + _name(module)
         case Invoke(name, export, args, repeat):
-            head = b"\3" + _text(name) + _text(export) + struct.pack("<II", repeat, len(args))
+            head = b"\3" + _name(name) + _name(export) + struct.pack("<II", repeat, len(args))
             return head + b"".join(map(_text, args))
         case Write(name, export, at, data):
-            return b"\4" + _text(name) + _text(export) + struct.pack("<Q", at) + _text(data)
+            return b"\4" + _name(name) + _name(export) + struct.pack("<Q", at) + _text(data)
         case ReadBytes(name, export, mode, at, size):
-            return b"\5" + _text(name) + _text(export) + struct.pack("<BQQ", MODES[mode], at, size)
+            return b"\5" + _name(name) + _name(export) + struct.pack("<BQQ", MODES[mode], at, size)
         case Get(name, export):
-            return b"\6" + _text(name) + _text(export)
+            return b"\6" + _name(name) + _name(export)
         case Validate(binary):
             return b"\7" + _text(binary)
 
 
-class _Answer:
-    """Reads an answer."""
+Told: TypeAlias = "tuple[str, list[str], str]"
+"""An outcome as kind, values and detail."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
 
-    def number(self, size: int) -> int:
-        self.at += size
-        return int.from_bytes(self.data[self.at - size : self.at], "little")
-
-    def text(self) -> str:
-        size = self.number(4)
-        self.at += size
-        return self.data[self.at - size : self.at].decode("utf-8", "replace")
-
-    def outcome(self) -> Outcome:
-        kind, detail = KINDS[self.number(1)], self.text()
-        return Outcome(kind, tuple(self.text() for _ in range(self.number(4))), detail)
+def _told(data: bytes, steps: int) -> tuple[list[Told], list[tuple[int, int]]]:
+    """What an answer says: outcomes, and the trace."""
+    number, at, found = struct.Struct("<I").unpack_from, 0, []
+    for _ in range(steps):
+        kind, detail, values = KINDS[data[at]], "", []
+        (size,) = number(data, at + 1)
+        at += 5
+        if size:
+            detail = data[at : at + size].decode("utf-8", "replace")
+            at += size
+        (count,) = number(data, at)
+        at += 4
+        for _ in range(count):
+            (size,) = number(data, at)
+            values.append(data[at + 4 : at + 4 + size].decode("utf-8", "replace"))
+            at += 4 + size
+        found.append((kind, values, detail))
+    (count,) = number(data, at)
+    return found, list(struct.iter_unpack("<IQ", data[at + 4 : at + 4 + 12 * count]))
 
 
 class Store:
@@ -259,12 +279,7 @@ class Store:
         self._store: int | None = None
         library = _library(events)
         self.limits = limits or Limits()
-        limits_ = library.wl_default_limits()
-        limits_.features = ALL_FEATURES
-        for name, _ in _Limits._fields_:
-            if name != "fuel" and hasattr(self.limits, name):
-                setattr(limits_, name, getattr(self.limits, name))
-        limits_.fuel = UNLIMITED if self.limits.fuel is None else self.limits.fuel
+        limits_ = _limits(events, self.limits)
         self._library = library
         self._store = library.wl_store_new(
             engine_handle(events), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
@@ -294,14 +309,16 @@ class Store:
 
     def run(self, steps: Iterable[Step]) -> list[Outcome]:
         """The outcomes of the steps; later ones are tried where one fails."""
+        return [Outcome(kind, tuple(values), detail) for kind, values, detail in self.told(steps)]
+
+    def told(self, steps: Iterable[Step]) -> list[Told]:
+        """The same, as it comes."""
         encoded = [encode_step(step) for step in steps]
         program = b"".join(encoded)
         found, size = ctypes.c_void_p(), ctypes.c_size_t()
         if not self._library.wl_program(self._store, program, len(program), ctypes.byref(found), ctypes.byref(size)):
             raise MemoryError
-        answer = _Answer(ctypes.string_at(found, size.value))
-        outcomes = [answer.outcome() for _ in encoded]
-        self.trace = [(answer.number(4), answer.number(8)) for _ in range(answer.number(4))]
+        outcomes, self.trace = _told(ctypes.string_at(found, size.value), len(encoded))
         return outcomes
 
     def seen(self) -> Seen:
