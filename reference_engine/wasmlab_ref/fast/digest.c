@@ -1,7 +1,8 @@
 /* SHA-256, and the digest of a memory: of those blocks that are not all zeros. */
 #include <stdio.h>
+#include <string.h>
 
-#include "wl.h"
+#include "exec.h"
 
 typedef struct sha256 {
     uint32_t h[8];

@@ -27,44 +27,8 @@ struct translator; /* translate.h */
 #define UNLIKELY(c) __builtin_expect(!!(c), 0)
 #define COLD __attribute__((noinline, cold))
 
-/* ---- How a run ends ------------------------------------------------------------------------------------------ */
-
-typedef enum wl_status {
-    WL_DONE,
-    /* The rows of traps.tbl, in order. */
-    WL_TRAP_UNREACHABLE,
-    WL_TRAP_DIVIDE_BY_ZERO,
-    WL_TRAP_INTEGER_OVERFLOW,
-    WL_TRAP_INVALID_CONVERSION,
-    WL_TRAP_MEMORY_BOUNDS,
-    WL_TRAP_TABLE_BOUNDS,
-    WL_TRAP_UNDEFINED_ELEMENT,
-    WL_TRAP_UNINITIALIZED_ELEMENT,
-    WL_TRAP_INDIRECT_TYPE,
-    WL_TRAP_ARRAY_BOUNDS,
-    WL_TRAP_NULL_FUNCTION,
-    WL_TRAP_NULL_STRUCTURE,
-    WL_TRAP_NULL_ARRAY,
-    WL_TRAP_NULL_I31,
-    WL_TRAP_NULL_EXCEPTION,
-    WL_TRAP_NULL_REFERENCE,
-    WL_TRAP_CAST,
-    WL_TRAP_HOST,
-    WL_THREW, /* wl_store.exception */
-    WL_OUT_OF_FUEL,
-    WL_OUT_OF_CALLS,
-    WL_OUT_OF_STACK,
-    WL_OUT_OF_HEAP,
-    WL_OUT_OF_LOCALS,
-    WL_OUT_OF_MEMORY,
-    WL_OUT_OF_TABLE,
-    WL_OUT_OF_TIME,
-    WL_CONTINUE /* among handlers only */
-} wl_status;
-
 /* ---- Code and state ------------------------------------------------------------------------------------------ */
 
-typedef struct wl_store wl_store;
 typedef union wl_word wl_word;
 typedef uint64_t wl_refval; /* see gc.h */
 
@@ -147,8 +111,6 @@ OP(wl_op_out_of_slice); /* decides whether to go on, then takes the same instruc
 
 /* ---- Instances ----------------------------------------------------------------------------------------------- */
 
-typedef struct wl_instance wl_instance;
-
 /* Between the locals and the operands of a frame.  The word before `ip` is the caller's wl_funcinst. */
 typedef struct wl_frame {
     const wl_word *ip;
@@ -176,9 +138,8 @@ typedef struct wl_code {
     wl_word words[];
 } wl_code;
 
-typedef int (*wl_host_function)(wl_store *, void *environment, uint64_t *slots); /* a wl_status */
 
-typedef struct wl_funcinst {
+struct wl_funcinst {
     const wl_word *entry;
     uint64_t frame;   /* bytes it needs from fp on; WL_NO_CODE until translated, and for host functions */
     uint64_t header;  /* of its wl_frame */
@@ -188,10 +149,10 @@ typedef struct wl_funcinst {
     uint32_t index;
     wl_host_function host;
     void *environment;
-} wl_funcinst;
+};
 #define WL_NO_CODE ((uint64_t)1 << 40)
 
-typedef struct wl_meminst {
+struct wl_meminst {
     uint8_t *data;
     uint64_t committed; /* bytes that are there; the rest of `size` is zero and appears when touched */
     uint64_t size;      /* bytes */
@@ -199,21 +160,21 @@ typedef struct wl_meminst {
     bool is64, mapped, has_max;
     uint64_t reserved;  /* bytes of the mapping */
     struct wl_meminst *next;
-} wl_meminst;
+};
 
-typedef struct wl_tableinst {
+struct wl_tableinst {
     wl_refval *elements;
     uint64_t size, capacity, max;
     wl_type type;
     bool is64, has_max;
     struct wl_tableinst *next;
-} wl_tableinst;
+};
 
-typedef struct wl_globalinst {
+struct wl_globalinst {
     uint64_t value[2];
     wl_type type;
     bool mutable_;
-} wl_globalinst;
+};
 
 typedef struct wl_taginst {
     const wl_deftype *type;
@@ -224,11 +185,6 @@ typedef struct wl_eleminst {
     uint32_t n;
     wl_type type;
 } wl_eleminst;
-
-typedef struct wl_externval {
-    uint32_t kind; /* wl_extern */
-    void *p;
-} wl_externval;
 
 struct wl_instance {
     wl_meminst *memory0;
@@ -251,12 +207,6 @@ typedef struct wl_foreign {
     const wl_word *ip;
     wl_instance *instance;
 } wl_foreign;
-
-typedef struct wl_profile {
-    uint8_t nan;         /* 0 canonical, 1 x86, 2 arm64, 3 riscv64 */
-    uint8_t refuses;     /* memories and tables refuse to grow */
-    uint8_t relaxed[20]; /* choice of each relaxed instruction, by opcode from i8x16.relaxed_swizzle on */
-} wl_profile;
 
 typedef struct wl_gcheap {
     struct wl_block **table; /* hash of aligned addresses */
@@ -324,7 +274,6 @@ struct wl_store {
 
 /* ---- Between the files --------------------------------------------------------------------------------------- */
 
-int wl_execute(wl_store *, wl_funcinst *, const uint64_t *args, uint64_t *results); /* a wl_status */
 void wl_translator_free(struct translator *);
 int wl_translate(wl_store *, wl_funcinst *);                                    /* WL_DONE or what ran out */
 bool wl_commit(wl_meminst *, uint64_t bytes); /* makes that many bytes be there; false: no memory */
@@ -414,5 +363,10 @@ OP(wl_op_call_slow);
 OP(wl_op_unwind);
 OP(wl_op_memory_miss);
 int wl_next_slice(wl_store *); /* more fuel and time, or what ran out */
+
+/* instance.c and program.c */
+void wl_session_free(struct wl_session *);
+wl_meminst *wl_new_memory(wl_store *, const wl_bounds *);
+wl_tableinst *wl_new_table(wl_store *, const wl_table *);
 
 #endif

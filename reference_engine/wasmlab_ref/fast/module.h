@@ -8,76 +8,12 @@
 #ifndef WASMLAB_MODULE_H
 #define WASMLAB_MODULE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "wl.h"
 
-/* ---- Errors ---------------------------------------------------------------------------------------------------- */
+/* ---- Value types: wl.h has them -------------------------------------------------------------------------------- */
 
-typedef enum wl_stage {
-    WL_OK,
-    WL_MALFORMED,   /* the bytes are no module; `offset` is the first offending byte in decode order */
-    WL_INVALID,     /* validation refuses it */
-    WL_UNLINKABLE,  /* instantiation refuses the imports */
-    WL_EXHAUSTED,   /* a limit of wl_limits was reached; `message` names it */
-    WL_UNSUPPORTED, /* a feature that wl_limits.features lacks */
-    WL_NO_MEMORY    /* the host has no memory left */
-} wl_stage;
-
-typedef struct wl_error {
-    wl_stage stage;
-    uint32_t function; /* index of the function whose body is at fault, or WL_NONE */
-    size_t offset;     /* of the byte, or of the instruction, at fault */
-    char message[160]; /* begins as the official suite's texts do; always terminated */
-} wl_error;
-
-#define WL_NONE UINT32_MAX
-
-/* ---- Limits ---------------------------------------------------------------------------------------------------- */
-
-/* As limits.py has them.  The front end reads the first three. */
-typedef struct wl_limits {
-    uint32_t features;        /* bits WL_FEATURE_* of opcodes.h */
-    uint64_t module_bytes;    /* at most 1 GiB */
-    uint64_t validation_work; /* types pushed and compared by one module's sequences of types */
-    int64_t fuel;             /* INT64_MAX: none */
-    uint32_t call_depth, host_depth;
-    uint64_t values, locals; /* slots of all activations; locals of one function */
-    uint64_t memory_pages, table_elements, heap_bytes;
-} wl_limits;
-
-wl_limits wl_default_limits(void);
-
-/* ---- Value types ----------------------------------------------------------------------------------------------- */
-
-/* A value, packed or reference type in 32 bits.  Equal types are equal numbers: defined types are canonical ids.
- *
- *     0..7                             bottom, numbers, v128, packed types
- *     1 nullable heap:30               a reference; heap is abstract (< 16) or 16 + the id of a defined type */
-typedef uint32_t wl_type;
-
-enum { WL_BOT, WL_I32, WL_I64, WL_F32, WL_F64, WL_V128, WL_I8, WL_I16 };
-
-#define WL_REF 0x80000000u
-#define WL_NULLABLE 0x40000000u
 #define WL_HEAP_MASK 0x3fffffffu
 #define WL_FIRST_DEFINED 16u
-
-enum {
-    WL_HEAP_ANY,
-    WL_HEAP_EQ,
-    WL_HEAP_I31,
-    WL_HEAP_STRUCT,
-    WL_HEAP_ARRAY,
-    WL_HEAP_NONE,
-    WL_HEAP_FUNC,
-    WL_HEAP_NOFUNC,
-    WL_HEAP_EXTERN,
-    WL_HEAP_NOEXTERN,
-    WL_HEAP_EXN,
-    WL_HEAP_NOEXN,
-    WL_HEAP_BOT
-};
 
 static inline bool wl_is_ref(wl_type t) { return (t & WL_REF) != 0; }
 static inline bool wl_is_nullable(wl_type t) { return (t & WL_NULLABLE) != 0; }
@@ -102,7 +38,7 @@ typedef struct wl_field {
 
 /* A closed type, unique in its engine: iso-recursive equality is equality of pointers, and of ids.  It lives at
  * least as long as any module that mentions it. */
-typedef struct wl_deftype {
+struct wl_deftype {
     uint32_t id;
     uint32_t depth;               /* number of proper super types */
     uint32_t display[WL_DISPLAY]; /* id of the ancestor at that depth; own id at `depth`; WL_NONE beyond */
@@ -126,21 +62,10 @@ typedef struct wl_deftype {
             uint32_t element_size; /* bytes: 1, 2, 4, 8 or 16 */
         } array;
     } u;
-} wl_deftype;
-
-typedef struct wl_engine wl_engine; /* owns the canonical types; thread-safe; outlives its modules */
-
-wl_engine *wl_engine_new(void); /* NULL: no memory */
-void wl_engine_free(wl_engine *);
+};
 
 /* The type of an id that some living module mentions. */
 const wl_deftype *wl_type_of_id(const wl_engine *, uint32_t id);
-
-/* The canonical function type of host functions and tests; each call takes a reference that wl_type_release gives
- * back.  NULL: no memory. */
-const wl_deftype *wl_func_type(wl_engine *, const wl_type *params, uint32_t n_params, const wl_type *results,
-                               uint32_t n_results);
-void wl_type_release(wl_engine *, const wl_deftype *);
 
 const wl_deftype *wl_ancestor(const wl_deftype *, uint32_t depth); /* depth <= t->depth */
 
@@ -194,8 +119,6 @@ typedef struct wl_global {
     wl_expr init; /* absent in imports */
 } wl_global;
 
-typedef enum wl_extern { WL_EXT_FUNC, WL_EXT_TABLE, WL_EXT_MEMORY, WL_EXT_GLOBAL, WL_EXT_TAG } wl_extern;
-
 typedef struct wl_import {
     wl_slice module, name;
     uint32_t kind;  /* wl_extern */
@@ -238,7 +161,7 @@ typedef struct wl_body {
     bool has_handlers;   /* a try_table */
 } wl_body;
 
-typedef struct wl_module {
+struct wl_module {
     wl_engine *engine;
     const uint8_t *bytes; /* own copy, or the loader's caller's */
     uint32_t size;
@@ -263,19 +186,7 @@ typedef struct wl_module {
     struct wl_group **groups; /* references held */
     struct wl_chunk *chunks;  /* the arena: freed whole */
     uint32_t references;
-} wl_module;
-
-/* Decode and validate `size` bytes, all bodies.  Malformed wins over invalid wherever in the module each is.  On
- * WL_OK `*module` holds a copy of the bytes and one reference; else it is NULL and `*error` says why. */
-wl_stage wl_load(wl_engine *, const uint8_t *bytes, size_t size, const wl_limits *, wl_module **module,
-                 wl_error *error);
-
-/* The same without the copy: `bytes` must stay as they are for as long as the module lives. */
-wl_stage wl_load_in_place(wl_engine *, const uint8_t *bytes, size_t size, const wl_limits *, wl_module **module,
-                          wl_error *error);
-
-void wl_module_retain(wl_module *);
-void wl_module_release(wl_module *); /* frees at the last reference; NULL is allowed */
+};
 
 /* Memory that lives as long as the module (not thread-safe after wl_load); NULL: none left.  Aligned to 8. */
 void *wl_module_alloc(wl_module *, size_t size);
