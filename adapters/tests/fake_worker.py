@@ -87,6 +87,12 @@ def misbehave(do: str, request: dict[str, Any]) -> None:
 def main() -> None:
     flags = dict(argument.split("=", 1) for argument in sys.argv[1:])
     time.sleep(float(flags.get("startup", 0)))
+    if "killed" in flags:  # by SIGKILL as long as the file is shorter than that
+        path, _, times = flags["killed"].rpartition(":")
+        with open(path, "a") as file:
+            file.write("x")
+        if os.path.getsize(path) <= int(times):
+            os.kill(os.getpid(), signal.SIGKILL)
     if flags.get("hello") == "silent":
         time.sleep(1000)
     hello = {"protocol": 1, "engine": "fake", "version": "1", "values": "native", "features": ["mvp"]}

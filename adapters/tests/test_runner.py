@@ -116,6 +116,19 @@ def test_the_one_to_blame(
     assert worker.stats.respawns >= 1
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_start_that_is_killed_from_outside_is_tried_again(make: Make, tmp_path: Path, times: int) -> None:
+    worker = make(f"killed={tmp_path / 'starts'}:{times}")
+    if times == runner.RESTARTS:
+        with pytest.raises(EngineUnavailable, match="does not start: signal SIGKILL"):
+            worker.start()
+        assert (tmp_path / "starts").stat().st_size == times
+        return
+    worker.start()
+    ask(worker, "a")
+    assert kinds(worker) == ["returned"]
+
+
 def test_a_line_without_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "MAX_LINE", 1 << 20)
     worker = make()

@@ -75,6 +75,10 @@ class Engine:
         self.worker.close()
         self._plans.clear()
 
+    def processor_time(self) -> float:
+        """Seconds of processor time that the worker's present process used."""
+        return self.worker.processor_time()
+
     # What the worker's hello says
 
     @property

@@ -46,7 +46,7 @@ EXIT_GRACE = 1.0
 """Seconds for a process to exit after its standard input, or its standard output, was closed."""
 START_HINT = "run it by hand: its first line must be the hello of docs/protocol.md"
 RESTARTS = 3
-"""Processes in a row that may end before their hello, once one has said it."""
+"""Processes in a row that may end before their hello, once one has said it or where they are killed from outside."""
 
 
 @dataclass(slots=True)
@@ -181,11 +181,15 @@ class Worker:
         """How many answers are still to be taken."""
         return len(self._pending)
 
+    def processor_time(self) -> float:
+        """Seconds of processor time that the present process used; 0.0 for none."""
+        return self._process.processor_time() if self._process else 0.0
+
     def start(self) -> None:
         """Start the process and wait for its hello; EngineUnavailable where none comes."""
         if self._process is None:
             self._broken = None
-            self._failed_starts = RESTARTS - 1
+            self._failed_starts = 0
             self._spawn()
         self._wait(lambda: self._greeted)
 
@@ -533,7 +537,7 @@ class Worker:
         detail = f"{why}; stderr: {tail}" if tail else why
         self.stats.last_words = detail
         if not self._greeted:
-            self._failed_starts += 1
+            self._failed_starts += 1 if outside or self._hello else RESTARTS
             if self._failed_starts >= RESTARTS:
                 self._broken = EngineUnavailable(f"{self.name} does not start: {detail}", START_HINT)
             return

@@ -158,7 +158,7 @@ class Campaign:
 
     def end(self) -> None:
         """End it for good."""
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             self.kill_one("lab")
 
 

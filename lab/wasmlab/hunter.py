@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from wasmlab_ref.case import Case
@@ -95,7 +96,7 @@ class Hunter:
                 if models is None:
                     return ONE_PROCESSOR
                 slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
-                budget = Budget(self.plan.reduce_seconds * slow, stop)
+                budget = Budget(self.plan.reduce_seconds * slow, stop, clock=partial(processor_time, engines))
                 tries = TRIES if attempt else 1
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
@@ -134,6 +135,12 @@ class Hunter:
             return ""
         present = frozenset(opcodes(case))
         return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
+
+
+def processor_time(engines: Sequence[EngineLike]) -> float:
+    """Seconds of processor time that this process and those of the engines used: they take turns."""
+    workers = (getattr(engine, "processor_time", float)() for engine in engines)
+    return time.process_time() + float(sum(workers))
 
 
 def times_out(verdict: Verdict) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .campaign import Shard, numbers
 from .errors import LabError
-from .model import Batch, Progress
+from .model import Batch, Divergence, Progress
 from .plan import Plan
 from .store import Store
 
@@ -43,6 +43,7 @@ class Totals:
     inconclusive: Counter[str] = field(default_factory=Counter)
     rules: set[str] = field(default_factory=set)
     signatures: Counter[str] = field(default_factory=Counter)
+    found: dict[str, Divergence] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def add(self, batch: Batch) -> None:
@@ -53,6 +54,7 @@ class Totals:
         self.signatures.update(batch.again)
         for found in batch.divergences:
             self.signatures[found.id] += found.count
+            self.found[found.id] = found
 
     @property
     def seconds(self) -> float:

@@ -26,21 +26,30 @@ from .stacks import Context
 
 T = TypeVar("T")
 
+PATIENCE = 5
+"""How many times its seconds a reduction may take on a machine that is busy with other things."""
+
 
 @dataclass(slots=True)
 class Budget:
-    """When to stop: seconds from the first question on, questions asked, or `stop()`."""
+    """When to stop: seconds from the first question on, questions asked, or `stop()`.
+
+    The seconds are those of `clock`; where that is not the wall's, `PATIENCE` times as many of the wall's end it, too.
+    """
 
     seconds: float = 5.0
     stop: Callable[[], bool] = lambda: False
     runs: int = 5000
+    clock: Callable[[], float] = time.monotonic
     asked: int = 0
-    _deadline: float = field(default=0.0, repr=False)
+    _begun: tuple[float, float] | None = field(default=None, repr=False)
 
     def spent(self) -> bool:
         """Is it used up?"""
-        self._deadline = self._deadline or time.monotonic() + self.seconds
-        return self.asked >= self.runs or time.monotonic() >= self._deadline or self.stop()
+        now = (self.clock(), time.monotonic())
+        self._begun = begun = self._begun or now
+        used, wall = now[0] - begun[0], now[1] - begun[1]
+        return self.asked >= self.runs or used >= self.seconds or wall >= PATIENCE * self.seconds or self.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,10 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
     from dataclasses import replace
 
     with Store(folder, campaign) as store, stopping() as stop, engine_errors():
-        with Display(plan.engines, plan.examples, duration) as display:
-            engines = ", ".join(f"{e.resolved or e.name} {e.version}".strip() for e in campaign.engines)
-            display.note(f"{engines}; seed {plan.seed}; {folder}")
+        with Display(f"{folder}, seed {plan.seed}", plan.engines, plan.examples, duration) as display:
+            display.note(f"{', '.join(campaign.versions)}; seed {plan.seed}; {folder}")
+            if done := sum(end - start for start, end in store.progress.ranges):
+                display.note(f"goes on after {done:,} cases")
             if duration is not None:
                 plan = replace(plan, deadline=time.monotonic() + duration)
             enough = threading.Event()
