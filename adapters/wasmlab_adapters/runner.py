@@ -181,10 +181,6 @@ class Worker:
         """How many answers are still to be taken."""
         return len(self._pending)
 
-    def processor_time(self) -> float:
-        """Seconds of processor time that the present process used; 0.0 for none."""
-        return self._process.processor_time() if self._process else 0.0
-
     def start(self) -> None:
         """Start the process and wait for its hello; EngineUnavailable where none comes."""
         if self._process is None:
