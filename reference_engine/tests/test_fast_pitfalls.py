@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +162,141 @@ def test_memory_limits_beyond_all_addresses_are_cut() -> None:
     text = '(memory i64 0) (func (export "f") (result i64) (memory.grow (i64.const 0x1000000000000)))'
     steps = [Load("m", binary(text)), Invoke("m", "f", ())]
     assert run(*steps, limits=Limits(memory_pages=1 << 60))[1].values == (f"i64:{(1 << 64) - 1:x}",)
+
+
+def test_exports_are_found_by_name() -> None:
+    """Few are looked through, many kept in order; names differ in their first and in their last byte, and in length."""
+    for n in (1, 16, 17, 100):
+        names = [f"{'a' * (i % 7)}{i}" for i in range(n)]
+        exports = "".join(f'(func (export "{name}") (result i32) (i32.const {i}))' for i, name in enumerate(names))
+        steps = [Load("m", binary(exports)), *(Invoke("m", name, ()) for name in [*names, "", "a", "zz", "a" * 9])]
+        outcomes = run(*steps)[1:]
+        assert [o.values for o in outcomes[:n]] == [(f"i32:{i:x}",) for i in range(n)]
+        assert {o.kind for o in outcomes[n:]} == {"unsupported"}
+
+
+# Work: counted in basic blocks that run, so that no test depends on time
+
+
+class Counted:
+    """The C engine built to count its work."""
+
+    def __init__(self) -> None:
+        flags = ("-fsanitize-coverage=trace-pc", "-DWASMLAB_LOOP", "-O1", "-include")
+        self.library = ctypes.CDLL(str(build.library((*flags, str(Path(__file__).parent / "data" / "count_blocks.h")))))
+        self.library.wl_engine_new.restype = ctypes.c_void_p
+        self.blocks = ctypes.c_uint64.in_dll(self.library, "wl_blocks")
+
+    def check(self, data: bytes) -> tuple[str, int]:
+        """The stage that refuses a binary, and the work it took to see it, in an engine that knows no types yet."""
+        error, engine = fast.WlError(), ctypes.c_void_p(self.library.wl_engine_new())
+        before = self.blocks.value
+        features = ctypes.c_uint32(fast.ALL_FEATURES)
+        stage = self.library.wl_check(engine, data, ctypes.c_size_t(len(data)), features, ctypes.byref(error))
+        work = self.blocks.value - before
+        self.library.wl_engine_free(engine)
+        return fast.STAGES[stage], work
+
+
+@pytest.fixture(scope="module")
+def counted() -> Iterator[Counted]:
+    try:
+        yield Counted()
+    except build.Unavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+SECTIONS = [1, 2, 3, 4, 5, 13, 6, 7, 9, 10, 11]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SECTIONS)
+def test_count_bombs_cost_nothing(counted: Counted, number: int) -> None:
+    for count in (2**31 - 1, 2**31, 2**31 + 1, 2**32 - 4, 2**32 - 1):
+        stage, work = counted.check(HEADER + section(number, leb(count)))
+        assert (stage, work < 1_000) == ("malformed", True)
+
+
+def one_body(code: bytes, before: bytes = b"") -> bytes:
+    function = leb(len(code)) + code
+    return HEADER + section(1, b"\1\x60\0\0") + section(3, b"\1\0") + before + section(10, b"\1" + function)
+
+
+@pytest.mark.slow
+def test_count_bombs_in_code_cost_nothing(counted: Counted) -> None:
+    most = leb(2**32 - 1)
+    for code in (
+        b"\1" + most + b"\x7f\2" + most + b"\x7f\x0b",  # more than 2^32-1 locals
+        b"\0\x0e" + most + b"\0\x0b",
+        b"\0\x1c" + most + b"\x7f\x0b",
+        b"\0\x1f\x40" + most + b"\x0b\x0b",
+        most + b"\x0b",
+    ):
+        stage, work = counted.check(one_body(code))
+        assert (stage, work < 2_000) == ("malformed", True), code
+    stage, work = counted.check(one_body(b"\2" + leb(2**31) + b"\x7f\1\x7f\x0b"))  # 2^31 locals are no matter
+    assert (stage, work < 5_000) == ("", True)
+
+
+def many_parameters(n: int) -> bytes:
+    types = b"\1\x60" + leb(n) + b"\x7f" * n + b"\0"
+    return HEADER + section(1, types) + section(3, leb(n) + b"\0" * n) + section(10, leb(n) + b"\2\0\x0b" * n)
+
+
+def locals_far_apart(n: int) -> bytes:
+    """Locals without a default, set one after another, whose indices have many zeros at the end."""
+    export = section(7, b"\1\1f\0\0")
+    code = b"\1" + leb(2**32 - 1) + b"\x64\x70" + b"".join(b"\xd2\0\x21" + leb(i << 18) for i in range(1, n))
+    return one_body(code + b"\x0b", export)
+
+
+def table_of_labels(n: int) -> bytes:
+    """`n` blocks, and `n` branches of one table to each of them in turn."""
+    labels = b"".join(map(leb, range(n)))
+    return one_body(b"\0" + b"\2\x40" * n + b"\x41\0\x0e" + leb(n) + labels + b"\0" + b"\x0b" * (n + 1))
+
+
+def clauses(n: int) -> bytes:
+    """As many catch clauses, each to another label."""
+    catches = b"".join(b"\2" + leb(i) for i in range(n))
+    return one_body(b"\0" + b"\2\x40" * n + b"\x1f\x40" + leb(n) + catches + b"\x0b" * (n + 2))
+
+
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "blocks": lambda n: one_body(b"\0" + b"\2\x40" * n + b"\x0b" * (n + 1)),
+    "unclosed blocks": lambda n: one_body(b"\0" + b"\2\x40" * n),
+    "unreachable": lambda n: one_body(b"\0\0" + b"\x6a\x1a" * n + b"\x0b"),
+    "invalid at once": lambda n: one_body(b"\0\x1a" + b"\2\x40" * n + b"\x0b" * (n + 1)),
+    "parameters of functions": many_parameters,
+    "locals": lambda n: one_body(leb(n) + b"\1\x7f" * n + b"\x20\0\x1a" * n + b"\x0b"),
+    "locals far apart": locals_far_apart,
+    "labels": table_of_labels,
+    "catch clauses": clauses,
+    "operands": lambda n: one_body(b"\0" + b"\x41\0" * n + b"\x1a" * n + b"\x0b"),
+    "types": lambda n: binary("".join(f"(type (func (param {'i32 ' * (i % 9)})))" for i in range(n))),
+    "one group": lambda n: binary("(rec " + "(type (struct))" * n + ")"),
+    "sub types": lambda n: binary(
+        "(type (sub (struct)))" + "".join(f"(type (sub {i} (struct)))" for i in range(n - 1))
+    ),
+    "types that unfold": lambda n: binary(
+        "(type (struct))" + "".join(f"(type (struct (field (ref {i}) (ref {i}))))" for i in range(n - 1))
+    ),
+    "exports": lambda n: binary("(func $f)" + "".join(f'(export "{i}" (func $f))' for i in range(n))),
+    "elements": lambda n: binary("(func $f) (elem func " + "$f " * n + ")"),
+    "globals": lambda n: binary(
+        "(global i32 (i32.const 0))" + "".join(f"(global i32 (global.get {i // 2}))" for i in range(n))
+    ),
+    "custom sections": lambda n: HEADER + b"\0\2\1a" * n,
+    "names": lambda n: HEADER + section(2, b"\1" + leb(n) + b"a" * n + b"\1b\3\x7f\0"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_twice_the_input_is_twice_the_work(counted: Counted, make: Callable[[int], bytes]) -> None:
+    stage, work = counted.check(make(2_000))
+    _, twice = counted.check(make(4_000))
+    assert stage in ("", "malformed", "invalid")
+    assert twice <= 2.3 * work, (stage, work, twice)

@@ -352,9 +352,11 @@ bool wl_declare(wl_loader *l, uint32_t function) {
     return true;
 }
 
+#define FEW_EXPORTS 16 /* are not sorted but looked through */
+
 typedef struct wl_text {
     const uint8_t *bytes;
-    size_t size;
+    uint32_t size, index;
 } wl_text;
 
 static int compare_texts(const void *a, const void *b) {
@@ -363,16 +365,48 @@ static int compare_texts(const void *a, const void *b) {
     return memcmp(x->bytes, y->bytes, x->size);
 }
 
+/* Refuse two exports of one name; many are kept in order. */
 static bool check_distinct(wl_loader *l, const uint8_t *at, const wl_export *exports, uint32_t n) {
-    wl_text few[16], *texts = few;
+    wl_text few[FEW_EXPORTS], *texts = few;
     if (n < 2 || wl_rejected(l)) return true;
-    if (n > 16 && !(texts = malloc(n * sizeof *texts))) return wl_no_memory(l);
-    for (uint32_t i = 0; i < n; i++) texts[i] = (wl_text){l->bytes + exports[i].name.at, exports[i].name.size};
+    if (n > FEW_EXPORTS) {
+        WL_TRY(wl_allocate(l, &l->m->exports_by_name, n, sizeof *l->m->exports_by_name));
+        if (!(texts = malloc(n * sizeof *texts))) return wl_no_memory(l);
+    }
+    for (uint32_t i = 0; i < n; i++) texts[i] = (wl_text){l->bytes + exports[i].name.at, exports[i].name.size, i};
     qsort(texts, n, sizeof *texts, compare_texts);
     for (uint32_t i = 1; i < n; i++)
         if (compare_texts(&texts[i - 1], &texts[i]) == 0) wl_invalid(l, at, "duplicate export name");
-    if (texts != few) free(texts);
+    if (texts == few) return true;
+    for (uint32_t i = 0; i < n; i++) l->m->exports_by_name[i] = texts[i].index;
+    free(texts);
     return true;
+}
+
+static wl_text name_of_export(const wl_module *m, uint32_t index) {
+    return (wl_text){m->bytes + m->exports[index].name.at, m->exports[index].name.size, index};
+}
+
+const wl_export *wl_find_export(const wl_module *m, const void *name, size_t size) {
+    if (size > m->size) return NULL;
+    wl_text wanted = {name, (uint32_t)size, 0};
+    uint32_t low = 0, high = m->n_exports;
+    if (!m->exports_by_name) {
+        for (; low < high; low++) {
+            wl_text found = name_of_export(m, low);
+            if (found.size == size && compare_texts(&found, &wanted) == 0) return &m->exports[low];
+        }
+        return NULL;
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        wl_text found = name_of_export(m, m->exports_by_name[middle]);
+        int order = compare_texts(&found, &wanted);
+        if (order == 0) return &m->exports[found.index];
+        if (order < 0) low = middle + 1;
+        else high = middle;
+    }
+    return NULL;
 }
 
 static bool export_section(wl_reader *r) {

@@ -601,15 +601,11 @@ wl_stage wl_instantiate(wl_store *x, wl_module *m, const wl_externval *imports, 
 }
 
 wl_externval wl_export_named(const wl_instance *i, const void *name, size_t size) {
-    const wl_module *m = i->module;
-    for (uint32_t k = 0; k < m->n_exports; k++) {
-        const wl_export *e = &m->exports[k];
-        if (e->name.size != size || memcmp(m->bytes + e->name.at, name, size)) continue;
-        void *const *spaces[] = {(void **)i->funcs, (void **)i->tables, (void **)i->memories, (void **)i->globals,
-                                 (void **)i->tags};
-        return (wl_externval){e->kind, spaces[e->kind][e->index]};
-    }
-    return (wl_externval){0, NULL};
+    const wl_export *e = wl_find_export(i->module, name, size);
+    if (!e) return (wl_externval){0, NULL};
+    void *const *spaces[] = {(void **)i->funcs, (void **)i->tables, (void **)i->memories, (void **)i->globals,
+                             (void **)i->tags};
+    return (wl_externval){e->kind, spaces[e->kind][e->index]};
 }
 
 const char *wl_status_name(int status) {

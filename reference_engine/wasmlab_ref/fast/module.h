@@ -179,6 +179,7 @@ struct wl_module {
     const wl_deftype **tags;
     wl_import *imports;
     wl_export *exports;
+    uint32_t *exports_by_name; /* their indices, in an order of names; NULL where they are few */
     wl_elem *elems;
     wl_data *datas;
     wl_body *bodies; /* of function n_imported_funcs + i */
@@ -187,6 +188,8 @@ struct wl_module {
     struct wl_chunk *chunks;  /* the arena: freed whole */
     uint32_t references;
 };
+
+const wl_export *wl_find_export(const wl_module *, const void *name, size_t size); /* NULL: there is none */
 
 /* Memory that lives as long as the module (not thread-safe after wl_load); NULL: none left.  Aligned to 8. */
 void *wl_module_alloc(wl_module *, size_t size);
