@@ -163,8 +163,8 @@ def _library(events: bool) -> ctypes.CDLL:
     library.wl_store_limit.restype = None
     library.wl_store_deadline.argtypes = (pointer, ctypes.c_uint64)
     library.wl_store_deadline.restype = None
-    library.wl_store_stress.argtypes = (pointer, ctypes.c_bool)
-    library.wl_store_stress.restype = None
+    library.wl_store_stress.argtypes = library.wl_store_interrupt.argtypes = (pointer, ctypes.c_bool)
+    library.wl_store_stress.restype = library.wl_store_interrupt.restype = None
     library.wl_store_collections.argtypes = (pointer,)
     library.wl_store_collections.restype = ctypes.c_uint64
     library.wl_program.argtypes = (
@@ -301,6 +301,10 @@ class Store:
     def deadline(self, seconds: float) -> None:
         """How long calls may take from now on, all together; 0 for as long as they like."""
         self._library.wl_store_deadline(self._store, int(seconds * 1e9))
+
+    def interrupt(self, on: bool = True) -> None:
+        """End what is running, or will run, as exhausted "time", until it is off again; from any thread."""
+        self._library.wl_store_interrupt(self._store, on)
 
     @property
     def collections(self) -> int:
