@@ -99,6 +99,11 @@ class Engine:
         return frozenset(self.hello["features"])
 
     @property
+    def machine(self) -> str:
+        """What its container runs on: the architecture, and QEMU's version and model; "" where it is a process here."""
+        return str(self.target.machine or "")
+
+    @property
     def second(self) -> str:
         """Its name on another model of the processor that is emulated for it; "" where none is."""
         return self.target.second

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import gzip
 import hashlib
 import io
 import json
@@ -353,7 +352,12 @@ def _context(arch: str) -> bytes:
             if path.is_file() and path.suffix not in _LEFT_OUT:
                 files[f"wasmlab/{path.relative_to(root)}"] = (path.read_bytes(), 0o644)
     with contextlib.suppress(EngineUnavailable):  # whoever asks for it hears of it
-        files[f"wasmlab/{build.BUILT.relative_to(build.FOLDER.parent.parent)}"] = (c_engine(arch).read_bytes(), 0o755)
+        library, place = (
+            c_engine(arch),
+            f"wasmlab/{build.BUILT.relative_to(build.FOLDER.parent.parent).with_suffix('')}",
+        )
+        for ending in (".so", "-events.so"):
+            files[place + ending] = (library.with_name(library.stem + ending).read_bytes(), 0o755)
     return _tar(files)
 
 
@@ -362,7 +366,7 @@ def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for name in sorted(files):
             _put(tar, name, *files[name])
-    return gzip.compress(out.getvalue(), mtime=0)
+    return out.getvalue()
 
 
 def _put(tar: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:

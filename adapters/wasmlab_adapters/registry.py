@@ -70,11 +70,12 @@ class EngineName:
     def on(self, archs: Sequence[str]) -> list[EngineName]:
         """The same engine on each of these architectures, as far as it runs there; what is a program, as it is.
 
-        The machine's own architecture needs no container, so there the name stays as it is, too.
+        The machine's own architecture needs no container, so there the name stays as it is, too.  EngineNameError
+        where there is no such engine.
         """
-        row = load_engines().get(self.engine)
-        if self.program or self.arch or row is None:
+        if self.program or self.arch:
             return [self]
+        row = row_of(self.engine)
         here = host_architecture()
         return [
             self if arch == here else replace(self, arch=arch) for arch in archs or (here,) if arch in row.architectures
@@ -162,6 +163,7 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     arch = parsed.arch or host_architecture()
     if arch not in row.architectures:
         raise EngineUnavailable(f"{parsed.engine} does not run on {arch}", f"it does on {', '.join(row.architectures)}")
+    row = row.on(arch)
     if parsed.version and row.package is None:
         raise EngineNameError(f"{parsed.engine} is part of the lab and has no versions to choose from")
     variant_name = parsed.variant or (_first_present(parsed.engine, row) if row.alias else "")

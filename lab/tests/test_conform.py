@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from wasmlab import cli, conform
 from wasmlab.errors import UsageError
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import resolve
+from wasmlab_adapters.runner import Worker
 
 BRIDGED = (
     f"cmd:env PYTHONPATH={shlex.quote(os.pathsep.join(sys.path))} {shlex.quote(sys.executable)}"
@@ -214,3 +217,21 @@ def test_what_an_unsupported_module_would_have_done_is_not_held_against_an_engin
     # two modules, a registration of one, what the other would have written, what imports from the first
     assert (found.unsupported, found.failed) == (5, 1)
     assert [failure.line for failure in found.failures] == [10]
+
+
+def test_a_worker_that_is_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
+    with Engine(resolve("ref/py")) as engine:
+        whole = tally(GOOD, engine, tmp_path)
+        killed = []
+
+        def submit(request: dict[str, Any], deadline: float | None = None) -> None:
+            if len(killed) < 5:
+                killed.append(request)
+                if len(killed) == 5:
+                    os.kill(engine.worker._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            Worker.submit(engine.worker, request, deadline)
+
+        engine.worker.submit = submit  # type: ignore[method-assign]
+        assert tally(GOOD, engine, tmp_path) == whole
+        assert engine.worker.stats.outside == 1
+    assert not whole.failed

@@ -101,6 +101,7 @@ def records(engines: Iterable[EngineLike]) -> tuple[EngineRecord, ...]:
             plain(str(getattr(engine, "version", ""))),
             tuple(sorted(engine.features)),
             shlex.join(getattr(getattr(engine, "target", None), "argv", ())),
+            plain(str(getattr(engine, "machine", ""))),
         )
         for engine in engines
     )

@@ -261,8 +261,25 @@ class _Runner:
             return Outcome(error.stage, detail=str(error))
 
 
+ATTEMPTS = 3
+"""Runs of a file, as long as its worker is killed from outside."""
+
+
 def run_script(script: Script, engine: Engine) -> Tally:
-    """One file on one engine; nothing that happens in it is raised."""
+    """One file on one engine; nothing that happens in it is raised.
+
+    Where the worker was killed from outside its store is lost, and the file is run again.
+    """
+    tally = Tally()
+    for _ in range(ATTEMPTS):
+        killed = engine.worker.stats.outside
+        tally = _run_script(script, engine)
+        if engine.worker.stats.outside == killed:
+            break
+    return tally
+
+
+def _run_script(script: Script, engine: Engine) -> Tally:
     tally = Tally()
     try:
         commands = s.parse_script(script.path.read_bytes())

@@ -28,20 +28,23 @@ class EngineRecord:
     features: tuple[str, ...]
     command: str = ""
     """How its worker is started, flags and all."""
+    machine: str = ""
+    """What its container runs on, with QEMU's version and model; "" for a process."""
 
     def to_json(self) -> dict[str, Any]:
         """As a dictionary."""
         return {
             "name": self.name, "resolved": self.resolved, "version": self.version, "features": list(self.features),
-            "command": self.command,
+            "command": self.command, "machine": self.machine,
         }  # fmt: skip
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> EngineRecord:
         """The inverse of `to_json`."""
         return EngineRecord(
-            data["name"], data["resolved"], data["version"], tuple(data["features"]), data.get("command", "")
-        )
+            data["name"], data["resolved"], data["version"], tuple(data["features"]), data.get("command", ""),
+            data.get("machine", ""),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ class Campaign:
     @property
     def versions(self) -> tuple[str, ...]:
         """What the names resolved to, in order."""
-        return tuple(f"{engine.resolved or engine.name} {engine.version}".strip() for engine in self.engines)
+        return tuple(
+            f"{engine.resolved or engine.name} {engine.version} {engine.machine}".strip() for engine in self.engines
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Column:
     version: str = ""
     arch: str = ""
     where: str = ""
-    """How the architecture was had: "" for this machine, else the emulator and its model."""
+    """How the architecture was had: "" for a process of this machine, else the container's, with emulator and model."""
     pattern: str = ""
     """Only files that match this glob were run."""
     started: float = 0.0
@@ -103,7 +103,14 @@ def conform(
     """Run scripts on engines (started; they say what they are), in processes with engines of their own."""
     columns = {
         engine.name: Column(
-            engine.name, suite, engine.target.resolved, engine.version, architecture(engine), "", pattern, time.time()
+            engine.name,
+            suite,
+            engine.target.resolved,
+            engine.version,
+            architecture(engine),
+            engine.machine,
+            pattern,
+            time.time(),
         )
         for engine in engines
     }

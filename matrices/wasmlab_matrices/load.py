@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -100,6 +100,19 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is different about an engine on one architecture, where another package has it."""
+
+    package: Package
+    program: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    """Features that it lacks there."""
+
+    def __post_init__(self) -> None:
+        _known("feature", self.without, FEATURES)
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRow:
     """A row of engines.yaml."""
 
@@ -124,6 +137,8 @@ class EngineRow:
     package: Package | None = None
     architectures: tuple[str, ...] = ARCHITECTURES
     """Where the engine runs natively."""
+    elsewhere: dict[str, Elsewhere] = field(default_factory=dict)
+    """By architecture: what is different there."""
     values: str = "bridge"
     features: tuple[str, ...] = ()
     """What it supports without flags; the worker's hello has the last word."""
@@ -138,6 +153,7 @@ class EngineRow:
     def __post_init__(self) -> None:
         _known("feature", self.features, FEATURES)
         _known("architecture", self.architectures, ARCHITECTURES)
+        _known("architecture", self.elsewhere, self.architectures)
         _known("values", [self.values], ("bridge", "native"))
         _known("trap kind", [kind for kinds in self.traps.values() for kind in kinds.split("|")], trap_kinds())
         _known("variant", self.alias, self.variants)
@@ -147,6 +163,14 @@ class EngineRow:
             _known(f"flag of variant {name}", variant.flags, self.flags)
         if not self.alias and bool(self.module) == bool(self.file or self.program):
             raise ValueError("expected either `module`, or `file` or `program`")
+
+    def on(self, arch: str) -> EngineRow:
+        """The row as it is on an architecture."""
+        other = self.elsewhere.get(arch)
+        if other is None:
+            return self
+        features = tuple(name for name in self.features if name not in other.without)
+        return replace(self, package=other.package, program=other.program, features=features, elsewhere={})
 
     def features_of(self, variant: Variant | None) -> frozenset[str]:
         """What it supports in a variant."""
