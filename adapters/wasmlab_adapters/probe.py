@@ -131,9 +131,9 @@ class _Prober:
         result = self.engine.run(Case(tuple(modules), steps))
         return result.outcomes, result.trace
 
-    def ask(self, *steps: dict[str, Any], session: str = "") -> list[Outcome]:
+    def ask(self, *steps: dict[str, Any], session: str = "", observe: str = "digest") -> list[Outcome]:
         """The outcomes of a request as it is."""
-        self.worker.submit(self.engine.request(list(steps), session=session))
+        self.worker.submit(self.engine.request(list(steps), observe, session))
         outcomes = self.engine.outcomes(self.worker.next(), len(steps))
         if isinstance(outcomes, Outcome):
             raise _Broken(str(outcomes))
@@ -292,6 +292,11 @@ class _Prober:
         _want(came == wanted, f"{came}, where {wanted} is right")
         kinds = [outcome.kind for outcome in outcomes[5:]]
         _want(kinds == ["unsupported"] * 2, f"accesses beyond the end: {kinds}")
+        small = encoded(_module('(module (memory (export "m") 1) (data (i32.const 5) "\\01"))'))
+        start = {"do": "instantiate", "name": "a", "module": small, "imports": []}
+        _, whole = self.ask(start, {"do": "read", **name}, observe="full")
+        content = (bytes(5) + b"\1" + bytes(65530)).hex()
+        _want(whole.values == ("i64:10000", f"bytes:{content}"), f"a memory in full: {str(whole)[:80]}")
 
     def host(self) -> None:
         module = _module(
