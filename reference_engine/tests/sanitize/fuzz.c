@@ -1,6 +1,7 @@
 /* For libFuzzer: the first byte chooses, the rest is a module (or a case program), which is loaded, linked to made-up
  * imports, instantiated and run, all exports of it, with little fuel. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "gc.h"
 #include "wl.h"

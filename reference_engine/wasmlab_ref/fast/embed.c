@@ -18,7 +18,7 @@ uint32_t wl_result_count(const wl_funcinst *f) { return f->type->u.func.n_result
 wl_type wl_param_type(const wl_funcinst *f, uint32_t index) { return f->type->u.func.params[index]; }
 wl_type wl_result_type(const wl_funcinst *f, uint32_t index) { return f->type->u.func.results[index]; }
 
-void wl_store_interrupt(wl_store *x, bool on) { x->interrupt = on; }
+void wl_store_interrupt(wl_store *x, bool on) { __atomic_store_n(&x->interrupt, on, __ATOMIC_RELAXED); }
 
 uint64_t wl_memory_size(const wl_meminst *m) { return m->size; }
 

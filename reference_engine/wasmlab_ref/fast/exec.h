@@ -246,7 +246,7 @@ struct wl_store {
     int64_t fuel_rest, fuel_start;
     uint64_t deadline; /* ns of the monotonic clock, 0: none */
     uint32_t active;
-    volatile int interrupt;
+    int interrupt; /* atomic: another thread may set it */
     wl_gcheap heap;
     wl_engine *engine;
     wl_limits limits;

@@ -429,7 +429,7 @@ static uint64_t now(void) {
 
 int wl_next_slice(wl_store *x) {
     do { /* what is done in bulk may have used several slices at once */
-        if (x->interrupt || (x->deadline && now() >= x->deadline)) return WL_OUT_OF_TIME;
+        if (__atomic_load_n(&x->interrupt, __ATOMIC_RELAXED) || (x->deadline && now() >= x->deadline)) return WL_OUT_OF_TIME;
         if (x->fuel_rest <= 0) return WL_OUT_OF_FUEL;
         int64_t part = x->fuel_rest < SLICE ? x->fuel_rest : SLICE;
         x->fuel_rest -= part;
