@@ -137,21 +137,24 @@ def lower(case: Case, dialect: Dialect) -> Plan:
 def _native(case: Case, dialect: Dialect) -> Plan:
     plan, given = Plan(), set[str]()
     faces: dict[str, Interface | None] = {}
+    steps, plain = plan.steps, plan.plain
     for step in case.steps:
-        match step:
-            case Instantiate(name, module):
-                data = case.modules[module]
-                faces[name] = face_of(data)
-                plan.plain(instantiate(plan, name, data, dialect, given))
-            case Register(name, module_name):
-                plan.plain(plan.step("register", name=name, **{"as": module_name}))
-            case Invoke(name, export, args, repeat):
-                again = {"repeat": repeat} if repeat > 1 else {}
-                plan.plain(plan.step("call", name=name, export=export, args=list(args), **again))
-            case Read(name, export):
-                face = faces.get(name)
-                observed = isinstance(face.exports.get(export), _READ_BY_BRIDGE) if face else False
-                plan.plain(plan.step("get" if observed else "read", name=name, export=export))
+        if isinstance(step, Invoke):
+            call: WireStep = {"do": "call", "name": step.name, "export": step.export, "args": step.args}
+            if step.repeat > 1:
+                call["repeat"] = step.repeat
+            steps.append(call)
+        elif isinstance(step, Read):
+            face = faces.get(step.name)
+            observed = face is not None and isinstance(face.exports.get(step.export), _READ_BY_BRIDGE)
+            steps.append({"do": "get" if observed else "read", "name": step.name, "export": step.export})
+        elif isinstance(step, Instantiate):
+            data = case.modules[step.module]
+            faces[step.name] = face_of(data)
+            instantiate(plan, step.name, data, dialect, given)
+        else:
+            steps.append({"do": "register", "name": step.name, "as": step.module})
+        plain(len(steps) - 1)
     return plan
 
 
@@ -231,26 +234,30 @@ class _Bridged:
     def _ask(self) -> None:
         """Collect what is asked of which bridge; neighbouring reads of one instance are one use."""
         current: dict[str, _Instance | None] = {}
-        looks: dict[str, int] = {}
+        looks: dict[str, tuple[int, list[str]]] = {}
         for step in self.case.steps:
-            asked = None
-            if not isinstance(step, Read):
-                looks = {}
-            if isinstance(step, Instantiate):
+            asked, instance = None, current.get(step.name)
+            if isinstance(step, Read):
+                if instance and isinstance(instance.face.exports.get(step.export), _READ_BY_BRIDGE):
+                    if step.name not in looks:
+                        looks[step.name] = len(instance.uses), []
+                        instance.uses.append(bridge.Reads(()))
+                    use, seen = looks[step.name]
+                    seen.append(step.export)
+                    instance.uses[use] = bridge.Reads(tuple(seen))
+                    asked = instance, use
+                self.asked.append(asked)
+                continue
+            looks = {}
+            if isinstance(step, Invoke):
+                if instance:
+                    asked = instance, len(instance.uses)
+                    instance.uses.append(bridge.Call(step.export, step.args, step.repeat))
+            elif isinstance(step, Instantiate):
                 data = self.case.modules[step.module]
                 face = face_of(data)
                 current[step.name] = _Instance(step.name, f"{len(self.instances)}!", data, face) if face else None
                 self.instances.append(current[step.name])
-            elif (instance := current.get(step.name)) is None:
-                pass
-            elif isinstance(step, Invoke):
-                asked = instance, len(instance.uses)
-                instance.uses.append(bridge.Call(step.export, step.args, step.repeat))
-            elif isinstance(step, Read) and isinstance(instance.face.exports.get(step.export), _READ_BY_BRIDGE):
-                use = looks.setdefault(step.name, len(instance.uses))
-                seen = instance.uses[use].exports if use < len(instance.uses) else ()  # type: ignore[union-attr]
-                instance.uses[use:] = [bridge.Reads((*seen, step.export))]
-                asked = instance, use
             self.asked.append(asked)
 
     def _emit(self) -> None:

@@ -6,7 +6,7 @@ module is only instantiated, never called: an edited loop need not end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -45,11 +45,14 @@ _INDICES = frozenset(
 )
 
 
-def near_valid(source: Draws, case: Case, features: frozenset[str]) -> Case:
-    """`case` with one module edited and nothing called; instructions and types stay within `features`."""
+def near_valid(source: Draws, case: Case, features: frozenset[str], drawn: Sequence[Module] = ()) -> Case:
+    """`case` with one module edited and nothing called; instructions and types stay within `features`.
+
+    `drawn` are the modules of the case, if they are at hand.
+    """
     modules = list(case.modules)
     victim = source.below(len(modules))
-    module = replace(decode(modules[victim]), start=None)
+    module = replace(drawn[victim] if drawn else decode(modules[victim]), start=None)
     if source.below(2):
         module = _pick(source, BREAKS)(source, module, features)
     else:

@@ -40,7 +40,7 @@ class Config:
     dead: int = 8
     private: int = 50
     log: int = 20
-    calls: int = 3
+    calls: int = 2
     repeat: int = 30
     nan: str = "canonical"
     relaxed: str = "deterministic-inputs"

@@ -31,6 +31,7 @@ class Family:
     """Modules drawn together, from which many cases can be made: drawing and compiling them costs more than a case."""
 
     features: frozenset[str]
+    drawn: Sequence[Module]
     modules: tuple[bytes, ...]
     builders: Sequence[Builder]
 
@@ -38,7 +39,7 @@ class Family:
     def draw(source: Source, features: frozenset[str], config: Config = DEFAULT) -> Family:
         """One that uses only `features` (closed under implication)."""
         modules, builders = draw(source, features, config)
-        return Family(features, tuple([encode(m) for m in modules]), builders)
+        return Family(features, modules, tuple([encode(m) for m in modules]), builders)
 
     def case(self, source: Source, origin: str = "") -> Case:
         """A case with a script of its own: valid, and sure to end."""
@@ -50,7 +51,7 @@ class Family:
         kind = source.below(16)
         if kind == 0:
             return mutated(source, made)
-        return near_valid(source, made, self.features) if kind < 3 else made
+        return near_valid(source, made, self.features, self.drawn) if kind < 3 else made
 
 
 def named(source: Source) -> str:

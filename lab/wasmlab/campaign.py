@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WINDOW = 16
 """Cases in flight on each engine."""
 
-SIBLINGS = 4
+SIBLINGS = 8
 """Cases in a row that have the same modules: drawing and compiling these costs more than running another script."""
 
 COMMIT_SECONDS = 0.25

@@ -73,6 +73,8 @@ def judge(case: Case, answers: Mapping[str, Answer], merged: frozenset[str] = fr
         if step.name in dead:
             continue
         found = {name: _at(answers[name], index) for name in live}
+        if _alike(list(found.values())) and (type(step) is not Instantiate or found[live[0]].kind == "returned"):
+            continue
         verdict = _judge_step(found, index, step, merged)
         if verdict.kind == "diverge":
             return _unplaced(verdict) if index == 0 and any(_all_broken(answers[name]) for name in live) else verdict
@@ -91,12 +93,17 @@ _PLAIN = frozenset({"returned", "trapped", "threw"})
 
 def _same(case: Case, answers: Sequence[Answer]) -> bool:
     """Do all answers say the same, and nothing that needs a second look?  Most do."""
-    first = answers[0]
-    return (
-        all(answer.outcomes == first.outcomes and answer.trace == first.trace for answer in answers[1:])
-        and len(first.outcomes) == len(case.steps)
-        and all(outcome.kind in _PLAIN for outcome in first.outcomes)
-    )
+    first, *others = answers
+    for answer in others:
+        if answer.outcomes != first.outcomes or answer.trace != first.trace:
+            return False
+    return len(first.outcomes) == len(case.steps) and {outcome.kind for outcome in first.outcomes} <= _PLAIN
+
+
+def _alike(outcomes: Sequence[Outcome]) -> bool:
+    """Do outcomes of one step say the same, and nothing that needs a second look?"""
+    first = outcomes[0]
+    return first.kind in _PLAIN and outcomes.count(first) == len(outcomes)
 
 
 def _all_broken(answer: Answer) -> bool:
