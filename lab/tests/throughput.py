@@ -131,13 +131,18 @@ def measure(names: tuple[str, ...], cases: int, seed: int, features: str | None,
                 store.record(batch)
                 counts.update(batch.counters)
                 reasons.update(batch.inconclusive)
+                arbiter = shard._judgement.arbiter
+                if arbiter and arbiter._engine and arbiter._engine.worker._process:
+                    pids.setdefault(f"{REFERENCE}, to explain", arbiter._engine.worker._process.pid)
                 for name, pid in pids.items():
                     if os.path.exists(f"/proc/{pid}"):
-                        workers[name] = processor_time(pid) - before[name]
+                        workers[name] = processor_time(pid) - before.get(name, 0.0)
             if profiler:
                 profiler.disable()
             ended = time.monotonic(), watch.switch()
     done = counts["cases"]
+    if arbiter:
+        print(f"differences explained by {arbiter.runs} runs of {REFERENCE}")
     print_parts(watch, workers, done, ended[0] - started[0], ended[1] - started[1])
     print_cases(made, counts, reasons)
     if profiler:
