@@ -54,6 +54,8 @@ class Engine:
     ) -> None:
         self.target, self.fuel = target, fuel
         self.name = target.name
+        self.profile: dict[str, str | int] = {}
+        """The choices that it is asked to make, where `profiles` says that it can."""
         self.worker = worker or target.worker(loop)
         self._plans: deque[tuple[Plan, float, bool]] = deque()
         self._numbers = itertools.count()
@@ -186,6 +188,8 @@ class Engine:
             request["session"] = session
         if observe != "digest" and (observe != "rules" or self.hello.get("rules")):
             request["observe"] = observe
+        if self.profile:
+            request["profile"] = self.profile
         if self.fuel is not None:
             request["fuel"] = self.fuel if self.dialect.native else self.fuel + BRIDGE_FUEL
         return request

@@ -180,6 +180,7 @@ def print_cases(made: list[Case], counts: Counter[str], reasons: Counter[str]) -
     found = [decode(data) for data in modules]
     sizes = [sum(step.op.mnemonic not in ("end", "else") for f in m.funcs for step in f.body) for m in found]
     distinct = len({data for case in made for data in case.modules})
+    print({k: v for k, v in counts.items() if k.startswith("expl")})
     print(f"cases: {counts['complete calls'] / max(counts['calls'], 1):.1%} of the calls complete, "
           f"{sum(reasons.values()) / max(counts['cases'], 1):.2%} inconclusive {dict(reasons)}")  # fmt: skip
     print(f"modules: {distinct} distinct, of valid ones {len(modules)}: median {statistics.median(sizes)} "

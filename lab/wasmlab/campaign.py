@@ -12,13 +12,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from wasmlab_ref.case import Case, Invoke, Outcome, Read
 
-from .choices import Choices, choices_of, probes
+from .choices import Choices, choices_of, probes, profile_of
 from .foreign import plain
 from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
@@ -121,7 +122,9 @@ class Shard:
     """One process's part of a campaign, with engines of its own; a context manager that starts and ends them."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+        self._asked: dict[str, dict[str, str | int]] = {}
+        resolve = plan.resolve
+        self.plan = plan = replace(plan, resolve=lambda name: asked(resolve(name), self._asked.get(name)))
         self.batch = Batch()
         self._engines: list[EngineLike] = []
         self._stack = ExitStack()
@@ -138,7 +141,7 @@ class Shard:
             self._judgement.features = {engine.name: engine.features for engine in self._engines}
             if self._judgement.arbiter is not None:
                 self._stack.callback(self._judgement.arbiter.close)
-                self._judgement.choices = {engine.name: choices_of(engine) for engine in self._engines}
+                self._judgement.choices = self._choices()
                 self.batch.choices = dict(self._judgement.choices)
         except BaseException:
             self._stack.close()
@@ -147,6 +150,17 @@ class Shard:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def _choices(self) -> dict[str, Choices]:
+        """What the engines choose.  Those that can choose anything are asked for what the first other one does: what
+        the standard leaves open then makes no difference, most of the time."""
+        chosen: dict[str, Choices] = {e.name: choices_of(e) for e in self._engines if not takes_profiles(e)}
+        first = next(iter(chosen.values()), {})
+        for engine in filter(takes_profiles, self._engines):
+            if first.get("nan"):
+                self._asked[engine.name] = {**profile_of(first), "nan": first["nan"]}
+            chosen[engine.name] = choices_of(asked(engine, self._asked.get(engine.name)))
+        return chosen
 
     def run(self, indices: Iterator[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Do the cases; yields what happened every 250 ms, and at the end."""
@@ -263,6 +277,18 @@ def _complete(ends: Sequence[Sequence[Outcome]], observed: bool) -> bool:
         len(end) == 1 and end[0].kind == kind and (observed or kind != "returned" or bool(end[0].values))
         for end in ends
     )
+
+
+def takes_profiles(engine: EngineLike) -> bool:
+    """Can it make each choice that the standard leaves to engines?"""
+    return bool(getattr(engine, "profiles", False))
+
+
+def asked(engine: EngineLike, profile: dict[str, str | int] | None) -> EngineLike:
+    """The engine, asked to make these choices."""
+    if profile:
+        engine.profile = profile  # type: ignore[attr-defined]
+    return engine
 
 
 def tells_rules(engine: EngineLike) -> bool:

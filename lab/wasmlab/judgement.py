@@ -142,13 +142,16 @@ class Judgement:
     def _allowed(self, case: Case, name: str, answer: Answer, again: Again) -> Verdict:
         """Is what one engine did allowed?  The verdict against the reference that comes closest to it."""
         relaxed, shown = self._relaxed(name), self.choices.get(name, {}).get("nan", "")
-        for nan in dict.fromkeys((*([shown] if shown else []), *NAN_PROFILES)):
-            verdict = self._against({**relaxed, "nan": nan}, case, name, answer)
-            if verdict.kind == "agree":
+        likely = (shown,) if shown else NAN_PROFILES
+        for nan in likely:
+            if self._against({**relaxed, "nan": nan}, case, name, answer).kind == "agree":
                 return Verdict("agree", nan)
         masked = self._against(relaxed, case, name, _full(case, answer, again, name), "taint")
         if masked.kind == "agree":
             return Verdict("agree", "open bits")
+        for nan in NAN_PROFILES if shown else ():
+            if self._against({**relaxed, "nan": nan}, case, name, answer).kind == "agree":
+                return Verdict("agree", nan)
         if (
             masked.diverges
             and not self._against({**relaxed, "nan": shown or "canonical", "grow": 0}, case, name, answer).diverges
