@@ -21,7 +21,7 @@ from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable
 from .registries import REGISTRIES
-from .registries.order import Order, locked, source_digest, unusable
+from .registries.order import ClientFailed, Order, locked, source_digest, unusable
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -76,6 +76,33 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def releases(package: Package) -> list[str]:
+    """The package's releases that there are for this machine, the oldest first; previews are left out.
+
+    EngineUnavailable where its registry does not tell.
+    """
+    lister = getattr(REGISTRIES[package.registry], "releases", None)
+    folder = _folder(package, package.version, "")
+    for place in (cache_folder(), cache_folder() / "engines", folder.parent):
+        private_folder(place)
+    found: list[str] = []
+    with locked(folder.with_name(f"{package.name.replace('/', '-')}.releases.lock")) as lock:
+        part = folder.with_name(f"{folder.name}.releases")
+        order = Order(package, package.version, host_architecture(), True, part, folder.parent, lock)
+        try:
+            part.mkdir(mode=0o700, exist_ok=True)
+            found = lister(order) if lister else []
+        except ClientFailed as failed:
+            raise EngineUnavailable(f"no list of the releases of {package.name}: {failed.reason}") from None
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    if not found:
+        raise EngineUnavailable(
+            f"{package.registry} tells no releases of {package.name}", "name them: --versions 1.0,1.1"
+        )
+    return sorted((v for v in found if re.fullmatch(r"\d+(\.\d+)*", v)), key=lambda v: [int(n) for n in v.split(".")])
 
 
 def _native(arch: str) -> bool:

@@ -18,6 +18,8 @@ COMMANDS = {
     "conform": "Run an official suite on engines.",
     "diff": "Run one file on every engine, side by side.",
     "reduce": "Shrink a case that shows a divergence.",
+    "trace": "Find the first instruction where engines differ.",
+    "bisect": "Find the first release that shows a divergence.",
     "run": "Call a function on one engine.",
     "matrix": "Run a matrix of engines, suites and campaigns.",
     "report": "Make a report of one or many campaigns.",

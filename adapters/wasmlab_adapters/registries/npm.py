@@ -29,6 +29,11 @@ def fill(order: Order) -> None:
     order.unpack([tarball])
 
 
+def releases(order: Order) -> list[str]:
+    """All versions, newest first."""
+    return _versions(order, ["npm", "--loglevel=error", "--update-notifier=false", f"--cache={order.part}/npm"])
+
+
 def _versions(order: Order, npm: list[str]) -> list[str]:
     """The released versions, newest first, as far as the registry tells them."""
     try:

@@ -27,10 +27,21 @@ def fill(order: Order) -> None:
     order.unpack([wheel])
 
 
-def _download(order: Order) -> None:
+def releases(order: Order) -> list[str]:
+    """The versions that this machine and Python can have, newest first."""
+    said = order.run([*_pip(order), "index", "versions", "--no-input", "--disable-pip-version-check", order.name])
+    found = re.search(r"^Available versions: (.*)$", said, re.MULTILINE)
+    return found[1].split(", ") if found else []
+
+
+def _pip(order: Order) -> list[str]:
     if importlib.util.find_spec("pip") is None:
         raise EngineUnavailable(f"{order.what}: this Python has no pip", f"{sys.executable} -m ensurepip")
-    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    return [sys.executable, "-P", "-m", "pip"]
+
+
+def _download(order: Order) -> None:
+    command = [*_pip(order), "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--retries=2", "--no-deps", "--only-binary", ":all:", "--dest", str(order.part)]
     if not order.native:
         machine = _MACHINES[order.arch]
