@@ -197,7 +197,7 @@ bool wl_commit(wl_meminst *m, uint64_t bytes) {
 int64_t wl_memory_grow(wl_store *x, wl_meminst *m, uint64_t pages) {
     uint64_t old = m->size >> 16, most = m->has_max ? m->max : m->is64 ? (uint64_t)1 << 48 : 65536;
     if (!m->is64 && most > 65536) most = 65536;
-    if (pages > most || old > most - pages || pages > x->pages_left || x->profile.refuses)
+    if (pages > most || old > most - pages || pages > x->pages_left || (x->profile.refuses && pages))
         return -1;
     x->pages_left -= pages;
     m->size += pages << 16;
@@ -206,7 +206,7 @@ int64_t wl_memory_grow(wl_store *x, wl_meminst *m, uint64_t pages) {
 
 int64_t wl_table_grow(wl_store *x, wl_tableinst *t, uint64_t n, wl_refval init) {
     uint64_t most = t->has_max ? t->max : t->is64 ? UINT64_MAX : UINT32_MAX, old = t->size;
-    if (n > most || old > most - n || n > x->elements_left || x->profile.refuses) return -1;
+    if (n > most || old > most - n || n > x->elements_left || (x->profile.refuses && n)) return -1;
     if (old + n > t->capacity) {
         uint64_t capacity = old + n < 2 * t->capacity ? 2 * t->capacity : old + n;
         wl_refval *more = realloc(t->elements, capacity * sizeof *more);

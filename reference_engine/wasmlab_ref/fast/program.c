@@ -1,19 +1,5 @@
-/* Case programs: a whole case in one call, and hosts that a case may import from.
- *
- * A program is a sequence of steps, numbers little-endian, `text` a u32 size and the bytes:
- *
- *     1 instantiate  text name, text module, u32 n, n times (u8 from, text module, text name), text of
- *                    `from` 0: among what is registered, 1: in the instance `of`; n is 0xffffffff: no such list, each
- *                    import is found under its own names
- *     2 register     text name, text as
- *     3 call         text name, text export, u32 repeat, u32 n, n times text value
- *     4 write        text name, text export, u64 at, text bytes
- *     5 read         text name, text export, u8 mode (0: n bytes from `at`, 1: digest, 2: all), u64 at, u64 n
- *     6 get          text name, text export
- *     7 load         text module: decoded and validated only
- *
- * The answer has for each step: u8 kind (below), text detail, u32 n, n times text value; then u32 n and n times (u32,
- * u64), what lab.log was called with.  Values are written as docs/protocol.md does. */
+/* Case programs: a whole case in one call, and hosts that a case may import from.  docs/case-program.md describes the
+ * bytes of programs and answers. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

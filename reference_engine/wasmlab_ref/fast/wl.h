@@ -150,7 +150,7 @@ typedef struct wl_globalinst wl_globalinst;
 /* What the standard leaves open.  All zeros is the deterministic profile, the same bits on every machine. */
 typedef struct wl_profile {
     uint8_t nan;         /* 0 canonical, 1 x86, 2 arm64, 3 riscv64 */
-    uint8_t refuses;     /* memories and tables refuse to grow */
+    uint8_t refuses;     /* memories and tables refuse to grow, but by nothing */
     uint8_t relaxed[20]; /* choice of each relaxed instruction, by opcode from i8x16.relaxed_swizzle on */
 } wl_profile;
 
