@@ -21,6 +21,8 @@ from wasmlab_ref.validate import validate
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from mirror import Mirror
+
 Work = Callable[[Callable[[], object]], int]
 GROWTH = 2.3
 
@@ -71,20 +73,25 @@ def linear() -> Callable[[Callable[[int], Callable[[], object]], int], None]:
 
 
 class World:
-    """A store, and what modules in it can import: instances by the name that they were loaded under."""
+    """A store, and what modules in it can import: instances by the name that they were loaded under.
+
+    The C engine does the same beside it (`mirror`).
+    """
 
     def __init__(self) -> None:
         self.store = Store()
         self.registered: dict[str, dict[str, Extern]] = {"host": {}}
+        self.mirror = Mirror()
 
     def host(self, name: str, params: tuple[ValType, ...], results: tuple[ValType, ...], code: Any) -> None:
         """Offer a host function as ("host", name)."""
+        self.mirror.stand_back()
         self.registered["host"][name] = self.store.host_function(FuncType(params, results), code)
 
     def load(self, module: str | bytes, name: str = "") -> Instance:
         valid = validate(decode(module) if isinstance(module, bytes) else parse_module(module))
         imports = [self.registered[i.module][i.name] for i in valid.module.imports]
-        instance = self.store.instantiate(valid, imports)
+        instance = self.mirror.load(valid.module, name, lambda: self.store.instantiate(valid, imports))
         if name:
             self.registered[name] = instance.exports
         return instance
@@ -92,7 +99,7 @@ class World:
     def call(self, instance: Instance, export: str, *args: Any) -> list[Any]:
         func = instance.exports[export]
         assert isinstance(func, FuncInst)
-        return self.store.invoke(func, args)
+        return self.mirror.call(instance, export, args, lambda: self.store.invoke(func, args))
 
     def trap(self, instance: Instance, export: str, *args: Any) -> str:
         with pytest.raises(Trap) as caught:

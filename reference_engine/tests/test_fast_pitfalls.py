@@ -1,4 +1,8 @@
-"""How interpreters broke, in the C engine: each test is a class of bugs that was found in one, this one included."""
+"""How interpreters broke, in the C engine: each test is a class of bugs that was found in one, this one included.
+
+The tests of test_pitfalls_*.py run their modules in the C engine, too (mirror.py); here is what needs it alone.  Flat
+memory over rejected modules is in test_fast_front.py, memory that runs out in test_fast_stress.py and sanitize/.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,6 +126,79 @@ def test_operands_at_once_have_a_limit() -> None:
     assert fast.check(thousand_operands_a_call(9_999)).stage == ""
     assert fast.check(thousand_operands_a_call(10_001)).stage == "exhausted"
     assert fast.check(thousand_operands_a_call(1_000_000)).stage == "exhausted"
+
+
+# Collections
+
+
+def test_the_mirror_sees_a_difference(world: Any) -> None:
+    """What test_pitfalls_*.py rely on: both engines ran, and something else than Python says fails."""
+    instance = world.load('(func (export "f") (param i32) (result i32) (i32.div_s (i32.const 6) (local.get 0)))')
+    assert world.call(instance, "f", 2) == [3]
+    assert world.trap(instance, "f", 0) == "integer divide by zero"
+    assert world.mirror.compared == 3
+    with pytest.raises(AssertionError, match="C returned i32:3, Python returned i32:4"):
+        world.mirror.call(instance, "f", [2], lambda: [4])
+
+
+REACHABLE = """(type $cell (sub (struct (field i32) (field (mut anyref)))))
+    (type $refs (array (mut anyref))) (tag $e (param anyref)) (table $t 4 anyref) (elem $el anyref (ref.null any))
+    (global $g (mut anyref) (ref.null any))
+    (func $cell (param i32 anyref) (result (ref $cell)) (struct.new $cell (local.get 0) (local.get 1)))
+    (func $number (param anyref) (result i32) (struct.get $cell 0 (ref.cast (ref $cell) (local.get 0))))
+    (func $garbage (loop (drop (array.new_default $refs (i32.const 700)))
+      (drop (struct.new $cell (i32.const -1) (ref.null any)))))
+    (func (export "operands") (result i32) (local $top i32)
+      (call $cell (i32.const 1) (ref.null any)) (call $cell (i32.const 2) (ref.null any)) (call $garbage)
+      (local.set $top (struct.get $cell 0)) (i32.add (struct.get $cell 0) (local.get $top)))
+    (func (export "locals") (param i32) (result i32) (local $a anyref) (local $v v128) (local $b anyref)
+      (local.set $a (call $cell (i32.const 3) (call $cell (i32.const 4) (ref.null any))))
+      (local.set $b (struct.get $cell 1 (ref.cast (ref $cell) (local.get $a)))) (local.set $a (ref.null any))
+      (call $garbage) (call $number (local.get $b)))
+    (func (export "table") (result i32)
+      (table.set $t (i32.const 3) (call $cell (i32.const 5) (ref.null any)))
+      (drop (table.grow $t (call $cell (i32.const 6) (ref.null any)) (i32.const 90))) (call $garbage)
+      (i32.add (call $number (table.get $t (i32.const 3))) (call $number (table.get $t (i32.const 93)))))
+    (func (export "global") (result i32)
+      (global.set $g (extern.internalize (extern.externalize (call $cell (i32.const 7) (ref.null any)))))
+      (call $garbage) (call $number (global.get $g)))
+    (func (export "array") (result i32) (local $a (ref $refs))
+      (local.set $a (array.new $refs (call $cell (i32.const 8) (ref.null any)) (i32.const 600))) (call $garbage)
+      (array.set $refs (local.get $a) (i32.const 1) (call $cell (i32.const 9) (ref.null any))) (call $garbage)
+      (array.copy $refs $refs (local.get $a) (i32.const 0) (local.get $a) (i32.const 1) (i32.const 2)) (call $garbage)
+      (i32.add (call $number (array.get $refs (local.get $a) (i32.const 0)))
+        (call $number (array.get $refs (local.get $a) (i32.const 599)))))
+    (func (export "exception") (result i32) (local $x exnref)
+      (block $caught (result anyref exnref)
+        (try_table (catch_ref $e $caught) (throw $e (call $cell (i32.const 10) (ref.null any)))) (unreachable))
+      (local.set $x) (drop) (call $garbage)
+      (block $again (result anyref) (try_table (catch $e $again) (throw_ref (local.get $x))) (unreachable))
+      (call $garbage) (call $number))
+    (func $passes (param anyref i64 anyref) (result i32) (call $garbage)
+      (i32.add (call $number (local.get 0)) (call $number (local.get 2))))
+    (func (export "arguments") (result i32)
+      (return_call $passes (call $cell (i32.const 11) (ref.null any)) (i64.const 0)
+        (call $cell (i32.const 12) (ref.null any))))
+    (func (export "fixed") (result i32) (array.new_fixed $refs 3 (call $cell (i32.const 13) (ref.null any))
+        (array.new_default $refs (i32.const 1)) (call $cell (i32.const 14) (ref.null any))) (call $garbage)
+      (call $number (array.get $refs (i32.const 2))))""".replace("extern.internalize", "any.convert_extern").replace(
+    "extern.externalize", "extern.convert_any"
+)
+
+
+def test_what_can_be_reached_survives_a_collection_at_every_allocation() -> None:
+    """From operands, locals, tables, globals, arrays, exceptions, arguments and results, behind one another."""
+    names = ("operands", "locals", "table", "global", "array", "exception", "arguments", "fixed")
+    module, results = Load("m", binary(REACHABLE)), []
+    for stress in (False, True):
+        with Store(stress=stress) as store:
+            loaded = store.run([module])
+            outcomes = store.run([Invoke("m", name, ("i32:0",) if name == "locals" else ()) for name in names] * 3)
+            assert loaded[0].kind == "returned"
+            assert (store.collections > 100) == stress
+            results.append([o.values for o in outcomes])
+    expected = [(f"i32:{n:x}",) for n in (3, 4, 11, 7, 17, 10, 23, 14)]
+    assert results == [expected * 3] * 2
 
 
 # Limits that hold
