@@ -137,7 +137,7 @@ def _check_private(folder: Path) -> None:
 
 
 def _folder(package: Package, version: str, arch: str) -> Path:
-    name = package.name_for(arch or host_architecture()).replace("/", "+")
+    name = package.name_for(arch or host_architecture()).replace("/", "+").replace(":", "+")
     foreign = "" if _native(arch) else f"-{arch}"
     built = f"-{source_digest(package.source)[:12]}" if package.source else ""
     return cache_folder() / "engines" / package.registry / f"{name}-{version}{built}{foreign}"

@@ -23,7 +23,8 @@ SECONDS = 900
 """What a client may take for a download."""
 _OFFLINE = re.compile(
     r"name resolution|name or service not known|network is unreachable|failed to establish|connection (refused|broken)"
-    r"|timed out|proxyerror|nodename nor servname|could not resolve|could not connect|temporary failure resolving"
+    r"|timed out|proxyerror|nodename nor servname|could not resolve ('|host)|could not connect|unknown host"
+    r"|temporary failure resolving"
     r"|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|unable to connect",
     re.IGNORECASE,
 )
@@ -40,8 +41,8 @@ class ClientFailed(Exception):
     def reason(self) -> str:
         """One line of it."""
         lines = [line.strip() for line in self.words.splitlines() if line.strip()]
-        errors = [line for line in lines if re.match(r"(ERROR|E|npm (ERR!|error))\b", line)]
-        return re.sub(r"^(ERROR:|E:|npm (ERR!|error)) ?", "", (errors or lines or ["no reason given"])[0])[:300]
+        errors = [line for line in lines if re.match(r"(\[?ERROR\]?|E:|npm (ERR!|error))", line)]
+        return re.sub(r"^(\[?ERROR\]?:?|E:|npm (ERR!|error)) ?", "", (errors or lines or ["no reason given"])[0])[:300]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Order:
             raise EngineUnavailable(f"{self.what}: {command[0]} did not end within {seconds:g} s") from None
         if done.returncode == 0:
             return done.stdout.decode(errors="replace")
-        words = printable(done.stderr or done.stdout)
+        words = printable(done.stderr + b"\n" + done.stdout)  # Maven says its errors on the other one
         if _OFFLINE.search(words):
             raise EngineUnavailable(f"{self.what} is not installed and there is no network", "connect once, and retry")
         raise ClientFailed(words)
