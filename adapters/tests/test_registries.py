@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,8 @@ def test_npm_with_a_wrong_digest(programs: Path, tmp_path: Path) -> None:
         ("npm", "npm", "npm error code EAI_AGAIN"),
         ("npm", "npm", "npm ERR! network request failed, reason: connect ECONNREFUSED"),
         ("debian", "apt-get", "E: Failed to fetch x  Could not resolve 'mirror'"),
+        ("go", "go", "dial tcp: lookup proxy: Temporary failure in name resolution"),
+        ("maven", "mvn", "[ERROR] Could not transfer artifact toy from central: Unknown host"),
     ],
 )
 def test_offline(
@@ -182,8 +185,10 @@ def test_offline(
 ) -> None:
     monkeypatch.setattr(debian, "_mirror", lambda: ("file:/nowhere", "/keys"))
     program(programs, client, f'echo "{words}" >&2; exit 1')
-    package = Package(registry, "toy", "1.0", releases={"1.0": "sid toy"} if registry == "debian" else {})
-    with pytest.raises(EngineUnavailable, match=r"^toy 1\.0 is not installed and there is no network$"):
+    source = {"go": "workers/wazero", "maven": "workers/chicory"}.get(registry, "")
+    releases = {"1.0.0": "sid toy"} if registry == "debian" else {}
+    package = Package(registry, "toy", "1.0.0", releases=releases, source=source)
+    with pytest.raises(EngineUnavailable, match=r"^toy 1\.0\.0 is not installed and there is no network$"):
         install(package)
 
 
@@ -217,6 +222,64 @@ def test_debian(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         install(row, "1.1", "amd64")
     with pytest.raises(EngineUnavailable, match="Debian has no toy 3 that"):
         install(row, "3", "amd64")
+
+
+GO = """case $1 in
+    get) case $2 in *@v1.0.*) ;; *) echo "go: $2: unknown revision" >&2; exit 1;; esac;;
+    list) echo 'toy v0.9.0 v1.0.0 v1.1.0-rc.1';;
+    build) for last; do [ "$previous" = -o ] && printf %s "$GOARCH" > "$last"; previous=$last; done;;
+esac"""
+
+
+def test_go(programs: Path, tmp_path: Path) -> None:
+    program(programs, "go", GO)
+    row = Package("go", "example.org/toy", "1.0.0", source="workers/wazero")
+    native = install(row, "", "amd64")
+    assert (native / "worker").read_text() == "amd64"
+    assert (install(row, "", "arm64") / "worker").read_text() == "arm64"
+    assert install(row, "1.0.1", "amd64") != native
+    with pytest.raises(EngineUnavailable, match=r"^there is no example\.org/toy 7\.0\.0 for amd64$") as caught:
+        install(row, "7.0.0", "amd64")
+    assert caught.value.hint == "newest: 1.1.0-rc.1, 1.0.0, 0.9.0"
+
+
+def test_what_is_built_from_another_source_is_another_engine(programs: Path, tmp_path: Path) -> None:
+    program(programs, "go", GO)
+    row = Package("go", "example.org/toy", "1.0.0", source="workers/wazero")
+    assert install(row, "", "amd64") != install(replace(row, source="workers/chicory"), "", "amd64")
+
+
+def test_a_build_that_fails_leaves_nothing(programs: Path, tmp_path: Path) -> None:
+    program(programs, "go", "echo 'main.go:1:1: no such thing' >&2; exit 2")
+    with pytest.raises(EngineUnavailable, match=r"cannot be built: main\.go:1:1: no such thing"):
+        install(Package("go", "toy", "1.0.0", source="workers/wazero"), "", "amd64")
+    assert [path.suffix for path in (tmp_path / "cache/engines/go").iterdir()] == [".lock"]
+
+
+MVN = """for word; do case $word in -DoutputDirectory=*) to=${word#*=};; -Pcompiler) profile=1;; esac; done
+version=$(sed -n 's/.*<artifactId>runtime<.artifactId><version>\\(.*\\)<.version>.*/\\1/p' pom.xml)
+case $version$profile in
+    7*) echo '[ERROR] Could not find artifact toy:runtime:jar:7.0.0'; exit 1;;
+    2.0.01) echo '[ERROR] Could not resolve dependencies: toy:compiler:jar:2.0.0 was not found'; exit 1;;
+    *) printf %s "$version" > "$to/runtime-$version.jar";;
+esac"""
+
+
+def test_maven(programs: Path, tmp_path: Path) -> None:
+    program(programs, "mvn", MVN)
+    program(programs, "javac", 'mkdir -p "$2"; for last; do :; done; cp "$last" "$2/"')
+    pins = {"runtime-1.0.0.jar": hashlib.sha256(b"1.0.0").hexdigest()}
+    row = Package("maven", "org.toy:runtime", "1.0.0", pins, source="workers/chicory")
+    folder = install(row)
+    assert ":" not in folder.name  # which separates the parts of a class path
+    assert os.access(folder / "worker", os.X_OK)
+    (compiled,) = (folder / "classes").iterdir()
+    assert "@group@" not in compiled.read_text()
+    assert (install(row, "2.0.0") / "lib" / "runtime-2.0.0.jar").exists()  # without a compiler
+    with pytest.raises(EngineUnavailable, match=r"^there is no org\.toy:runtime 7\.0\.0"):
+        install(row, "7.0.0")
+    with pytest.raises(EngineUnavailable, match=r"^runtime-1\.0\.0\.jar is not the pinned one"):
+        install(replace(row, name="org.other:runtime", sha256={"runtime-1.0.0.jar": "0" * 64}))
 
 
 def test_versions_that_are_options() -> None:
