@@ -314,7 +314,10 @@ def test_what_shows_always_is_confirmed_each_time(tmp_path: Path) -> None:
     names = ("right", "bug/xor-lsb")
     with Store(tmp_path, campaign(*names)) as store:
         hunt(plan(*names, examples=20), store, 1, lambda: False)
-    assert load(tmp_path).divergences[0].confirmed == (3, 3)
+    (found,) = load(tmp_path).divergences
+    assert found.confirmed == (3, 3)
+    assert found.trace[-1][1] == "i32.xor"
+    assert found.trace[-1][2] != found.trace[-1][3]
 
 
 def test_cases_of_a_family_share_their_modules() -> None:

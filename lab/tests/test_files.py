@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from zoo import case_of, resolve
@@ -13,11 +14,13 @@ from wasmlab.errors import UsageError
 from wasmlab.foreign import plain
 from wasmlab.loading import load_file, load_module
 from wasmlab.oracle import judge
-from wasmlab.wast import identifier, literal, to_wast
+from wasmlab.wast import digest, identifier, literal, to_wast
 from wasmlab_ref import script
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
+from wasmlab_ref.engine import Store
+from wasmlab_ref.outcome import Trap
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.validate import validate
 
@@ -203,3 +206,46 @@ def test_calls_of_companions_are_observed() -> None:
     answer = resolve("right").run(case)
     assert [outcome.kind for outcome in answer.outcomes] == ["returned"] * 4
     assert answer.trace == ("10000,0", "0,3", "1,ffffffff", "2,3ff0000000000000", "3,1")
+
+
+HOSTED = """(module (import "lab" "log" (func $log (param i32 i64))) (import "lab" "trap" (func $trap))
+  (func (export "f") (param i32) (call $log (local.get 0) (i64.const -7)) (call $log (i32.const 9) (i64.const 8)))
+  (func (export "t") (call $trap)))"""
+
+
+def test_a_script_brings_the_hosts_that_it_needs(tmp_path: Path) -> None:
+    """Other programs have no module `lab`; the lab passes over the script's."""
+    steps = (Instantiate("a", 0), Invoke("a", "f", ("i32:ffffffff",)), Invoke("a", "t", ()))
+    case = case_of(HOSTED, steps=steps)
+    calls = ("ffffffff,fffffffffffffff9", "9,8")
+    outcomes = (Outcome("returned"), Outcome("returned"), Outcome("trapped", detail="host"))
+    text = to_wast(case, outcomes, calls=calls)
+    path = tmp_path / "a.wast"
+    path.write_text(text)
+    loaded = load_file(path)
+    assert [type(step) for step in loaded.case.steps] == [Instantiate, Invoke, Invoke]
+    assert loaded.case.modules == case.modules
+    store = Store()
+    checked = False
+    instances: dict[str | None, dict[str, Any]] = {}
+    registered: dict[str, dict[str, Any]] = {}
+    for command in script.parse_script(text.encode()):  # as any other program runs it
+        match command:
+            case script.Module(_, id_, source):
+                module = source.parse()
+                imports = [registered[i.module][i.name] for i in module.imports]
+                instances[id_] = store.instantiate(validate(module), imports).exports
+            case script.Register(_, name, id_):
+                registered[name] = instances[id_]
+            case script.AssertReturn(_, action, results):
+                args = [argument.bits for argument in action.args]
+                found = store.invoke(instances[action.id][action.name], args)
+                assert len(found) == len(results)
+                if action.name == "calls":
+                    assert found == [results[0].bits]
+                    checked = True
+            case script.AssertTrap(_, action):
+                with pytest.raises(Trap):
+                    store.invoke(instances[action.id][action.name], [])
+    assert checked
+    assert digest(calls) != digest(calls[::-1])

@@ -35,6 +35,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for module in (diff_module, reduce_module):
         monkeypatch.setattr(module, "opened", _Opened)
+        monkeypatch.setattr(module, "names_of", lambda engines, *_: tuple(engines.split(",")))
         monkeypatch.setattr(module, "judging", lambda engines: nullcontext(Judgement()))
     return tmp_path / "night"
 

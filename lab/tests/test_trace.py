@@ -12,7 +12,7 @@ from test_reduce import EVERYTHING, STEPS
 
 from wasmlab.campaign import derive, generate
 from wasmlab.commands import trace as command
-from wasmlab.trace import Event, first_difference, instrumented
+from wasmlab.trace import Event, first_difference, instrumented, last_words
 from wasmlab_ref.case import Instantiate, Invoke
 from wasmlab_ref.features import WASM_3
 
@@ -82,6 +82,7 @@ def test_modules_that_are_not_valid_are_left_alone() -> None:
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "opened", _Opened)
+    monkeypatch.setattr(command, "names_of", lambda engines, more: tuple(engines.split(",")))
     path = tmp_path / "a.wat"
     path.write_text('(module (func (export "f") (param i32) (result i32) (i32.xor (local.get 0) (i32.const 1))))')
     status, out, _ = run(capsys, "trace", str(path), "--engines", "right", "--invoke", "f 5")
@@ -89,7 +90,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     rows = [json.loads(line) for line in out.splitlines()]
     assert rows[-1] == {"module": 0, "function": 0, "at": 2, "instruction": "i32.xor", "value": "i32:4"}
     both = ["trace", str(path), "--engines", "right,bug/xor-lsb", "--invoke", "f 5"]
-    monkeypatch.setattr(command, "names_of", lambda engines, more: tuple(engines.split(",")))
     status, out, _ = run(capsys, *both)
     assert status == 1
     assert out.splitlines()[-1].split()[-3:] == ["i32.xor", "i32:4", "i32:5"]
@@ -104,3 +104,16 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     status, _, err = run(capsys, "trace", str(path), "--engines", "right")
     assert status == 2
     assert "none is valid, or none has code" in err
+
+
+def test_the_last_words_of_engines_that_differ() -> None:
+    case = zoo.case_of(SUM, steps=CALL)
+    engines = [zoo.resolve("right"), zoo.resolve("bug/xor-lsb")]
+    rows = last_words(case, engines, shown=2)
+    assert [row[1:] for row in rows] == [
+        ("local.get", "f32:40400000", "f32:40400000"),
+        ("i32.trunc_sat_f32_s", "i32:3", "i32:3"),
+        ("i32.xor", "i32:4", "i32:5"),
+    ]
+    assert rows[-1][0] == "module 0 function 0 +5"
+    assert last_words(case, engines[:1] * 2) == ()

@@ -43,8 +43,9 @@ def regression_script(found: Divergence, versions: Mapping[str, str]) -> str:
     outcomes = found.answers[names[0]][0] if names else ()
     byte = (found.step, *found.byte) if found.byte and found.step is not None else None
     entry = _entry(found)
+    calls = found.answers[names[0]][1] if found.stage == "trace" else None
     origin = f"wasmlab {found.id}; {plain(engines, 200)}; as on {plain(names[0], 80) if names else 'none'}"
-    return to_wast(found.reduced, outcomes, f"{title}\n{origin}", byte, entry)
+    return to_wast(found.reduced, outcomes, f"{title}\n{origin}", byte, entry, calls)
 
 
 def _entry(found: Divergence) -> tuple[int, int] | None:

@@ -21,6 +21,7 @@ from .oracle import BROKEN, Verdict, pairs
 from .plan import EngineLike, Plan
 from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
+from .trace import last_words
 
 STALE = 3
 """Reductions in a row that brought nothing new, after which divergences of that key which contain the opcodes of a
@@ -101,14 +102,17 @@ class Hunter:
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
                 known = self.plan.known.reason(signature, engines)
+                new = signature.id not in self._signatures[key]
+                if new and slow == 1 and fields["stage"] != "probe":
+                    fields["trace"] = last_words(fields["reduced"], engines)
                 break
         else:
             return again
         if stop():
             return None
-        if signature.id not in self._signatures[key]:
+        if new:
             fields["confirmed"] = confirmed(fields["reduced"], names, self.plan.resolve, self.judgement)
-        self._stale[key] = self._stale[key] + 1 if signature.id in self._signatures[key] else 0
+        self._stale[key] = 0 if new else self._stale[key] + 1
         self._signatures[key][signature.id] = signature
         batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again

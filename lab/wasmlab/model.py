@@ -91,6 +91,8 @@ class Divergence:
     """Where the memory read in step `step` differs first, and what the first engine has there."""
     confirmed: tuple[int, int] = (1, 1)
     """How often the reduced case showed it in fresh processes, of how many times."""
+    trace: tuple[tuple[str, ...], ...] = ()
+    """What the engines computed up to the first difference (`trace.last_words`), in the order of `answers`."""
 
 
 @dataclass(frozen=True, slots=True)

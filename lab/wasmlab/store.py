@@ -135,7 +135,7 @@ class Store:
             "groups": found.groups, "stage": found.stage, "sentence": found.sentence, "index": found.index,
             "step": found.step, "answers": _answers_to_json(found.answers), "size": found.size,
             "seconds": found.seconds, "known": found.known,
-            "byte": found.byte, "confirmed": found.confirmed,
+            "byte": found.byte, "confirmed": found.confirmed, "trace": found.trace,
         }  # fmt: skip
         self._db.execute(
             "INSERT OR REPLACE INTO divergences VALUES (?, ?, ?, ?, ?, ?)",
@@ -230,6 +230,7 @@ def _divergences(db: sqlite3.Connection) -> Iterator[Divergence]:
             reduced=_load_case(db, row["reduced"]), step=body["step"], answers=_answers_from_json(body["answers"]),
             size=body["size"], seconds=body["seconds"], known=body["known"], count=row["n"],
             byte=tuple(body["byte"]) if body["byte"] else None, confirmed=tuple(body.get("confirmed", (1, 1))),
+            trace=tuple(map(tuple, body.get("trace", ()))),
         )  # fmt: skip
 
 

@@ -215,6 +215,29 @@ def _with_locals(runs: tuple[tuple[int, ValType], ...], extra: Sequence[ValType]
     return tuple(found)
 
 
+def last_words(case: Case, engines: Sequence[Any], shown: int = 6) -> tuple[tuple[str, ...], ...]:
+    """Where, which instruction, and what each engine computed: at the first difference, and just before it.
+
+    Empty if the engines do not differ in what can be told.
+    """
+    traced = instrumented(case)
+    if not traced.places:
+        return ()
+    events = [traced.events(engine.run(traced.case).trace) for engine in engines]
+    at = first_difference(events)
+    if at is None:
+        return ()
+    rows = []
+    for number in range(max(0, at - shown), at + 1):
+        row = [found[number] if number < len(found) else None for found in events]
+        place = next(event for event in row if event).place
+        same = all(event and event.place == place for event in row)
+        said = [(event.value if same else str(event)) if event else "nothing more" for event in row]
+        where = f"module {place.module} function {place.function} +{max(place.at, 0)}"
+        rows.append((where, place.instruction, *said))
+    return tuple(rows)
+
+
 def first_difference(traces: Sequence[Sequence[Event]]) -> int | None:
     """Where traces differ first: in a value, in the way, or in that one ends; None if they are the same."""
     rows = enumerate(zip_longest(*traces))

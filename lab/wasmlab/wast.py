@@ -27,14 +27,18 @@ def to_wast(
     title: str = "",
     byte: tuple[int, int, int] | None = None,
     entry: tuple[int, int] | None = None,
+    calls: Sequence[str] | None = None,
 ) -> str:
     """The script; `outcomes` (of the reference) say what is right, one for each step.
 
     What a script cannot say (the content of memories and tables) becomes a comment; but if `byte` gives the index of
     a step that reads a memory, an address and the byte there, a module that looks for it is added.  Likewise `entry`:
     a step that reads a table, and which of its outcome's values to look for (0: the size, else whether it is null).
+    `calls` are the calls of `lab.log` to look for in the end.  The module `lab` is there for other programs than
+    wasmlab, which have none.
     """
     lines = [f";; {line}" for line in title.splitlines()]
+    lines += _host(case)
     for number, step in enumerate(case.steps):
         outcome = outcomes[number] if number < len(outcomes) else Outcome("unsupported")
         lines += _step(case, step, outcome)
@@ -42,7 +46,53 @@ def to_wast(
             lines += _check(case, step, *byte[1:])
         if entry is not None and entry[0] == number and isinstance(step, Read):
             lines += _check_table(case, step, outcome, entry[1])
+    if calls is not None:
+        lines.append(f'(assert_return (invoke ${HOST} "calls") (i64.const {digest(calls):#x}))')
     return "\n".join(lines) + "\n"
+
+
+HOST = "wasmlab-host"
+"""The instance of the module `lab` in a script; wasmlab itself, where every worker has that module, passes over it."""
+
+_FACTOR = 0x9E3779B97F4A7C15
+_HOST_FUNCTIONS = {
+    "log": f"""  (func (export "log") (param i32 i64)
+    (global.set $calls (i64.add (i64.xor (i64.mul (global.get $calls) (i64.const {_FACTOR:#x}))
+      (i64.extend_i32_u (local.get 0))) (local.get 1))))""",
+    "trap": '  (func (export "trap") (unreachable))',
+    "reenter": '  (func (export "reenter") (param i32))  ;; calls "reenter" of lab.callee where a host can',
+    "extern": """  (func (export "extern") (param i32) (result externref)
+    (extern.convert_any (ref.i31 (local.get 0))))""",
+    "number": """  (func (export "number") (param externref) (result i32)
+    (if (result i32) (ref.test (ref i31) (any.convert_extern (local.get 0)))
+      (then (i31.get_u (ref.cast (ref i31) (any.convert_extern (local.get 0)))))
+      (else (i32.const -1))))""",
+}
+"""The functions of the module `lab`, in the text format."""
+
+
+def digest(calls: Sequence[str]) -> int:
+    """What the host's global holds after these calls of `log`."""
+    total = 0
+    for call in calls:
+        number, bits = (int(text, 16) for text in call.split(","))
+        total = ((total * _FACTOR & (1 << 64) - 1 ^ number) + bits) & (1 << 64) - 1
+    return total
+
+
+def _host(case: Case) -> Iterator[str]:
+    """The module `lab`, with those of its functions that the case imports."""
+    wanted: set[str] = set()
+    for data in case.modules:
+        try:
+            wanted |= {item.name for item in decode(data).imports if item.module == "lab"}
+        except Malformed:
+            continue
+    if functions := [text for name, text in _HOST_FUNCTIONS.items() if name in wanted]:
+        yield "\n".join([f"(module ${HOST}", "  (global $calls (mut i64) (i64.const 0))", *functions])
+        yield """  (func (export "calls") (result i64) (global.get $calls))
+)"""
+        yield f'(register "lab" ${HOST})'
 
 
 def module_text(data: bytes, name: str = "", form: str = "") -> str:

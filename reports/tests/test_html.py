@@ -50,7 +50,7 @@ def run(evil: str = "f", known: str = "") -> Run:
     }
     found = Divergence(
         "0123456789ab", f"signature {evil}", ((f"ref{evil}",), ("x",)), "invoke", f"sentence {evil}", 3, case, case, 1,
-        answers, size(case), 0.1, known, 12, None, (2, 3),
+        answers, size(case), 0.1, known, 12, None, (2, 3), (("module 0 function 0 +1", evil, evil, "i32:5"),),
     )  # fmt: skip
     engines = (
         EngineRecord(f"ref{evil}", evil, evil, ("mvp",)),

@@ -64,6 +64,7 @@ def _divergence(f: Finding) -> dict[str, Any]:
         "step": f.found.step,
         "count": f.found.count,
         "confirmed": list(f.found.confirmed),
+        "trace": [list(row) for row in f.found.trace],
         "size": f.after.instructions,
         "size_before": f.before.instructions,
         "rules": [{"title": rule.title, "name": rule.name, "link": rule.link} for rule in f.rules],
