@@ -11,8 +11,12 @@ import pytest
 
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import Target, resolve
+from wasmlab_adapters.workers.ref_fast import Session
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register, shapes
 from wasmlab_ref.encode import encode
+from wasmlab_ref.fast.engine import Load
+from wasmlab_ref.limits import Limits
+from wasmlab_ref.profile import Profile
 from wasmlab_ref.text import parse_module
 
 
@@ -413,3 +417,20 @@ def test_equal_objects_of_one_outcome_are_told(name: str) -> None:
         ("i32:4", "ref.null", "ref.struct", "ref.null", "ref.same:2"),
     ]
     assert shapes(found[0])[5:7] == ["ref.struct", "ref.array:3"]
+
+
+def test_garbage_is_collected_at_every_allocation_where_asked() -> None:
+    binary = encode(
+        parse_module('(type $s (struct)) (func (export "f") (drop (struct.new $s)) (drop (struct.new $s)))')
+    )
+    steps = [Load("m", binary), Invoke("m", "f")]
+    collections = []
+    for stress in (False, True):
+        session = Session(Profile(), Limits(), observed=False, stress=stress)
+        assert [outcome.kind for outcome in session.store.run(steps)] == ["returned"] * 2
+        collections.append(session.store.collections)
+        session.store.close()
+    assert collections == [0, 2]
+    call = Case((binary,), (Instantiate("m", 0), Invoke("m", "f")))
+    with Engine(resolve("ref/fast+stress=1")) as engine:
+        assert engine.run(call).outcomes[1].kind == "returned"

@@ -2,7 +2,7 @@
 
     python -m wasmlab_adapters.workers.ref_fast [--bridge] [setting=value …]
 
-Settings are those of the worker of ref/py.
+Settings are those of the worker of ref/py, and stress=1, with which garbage is collected at every allocation.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def parsed(step: dict[str, Any]) -> Outcome:
 class Session:
     """A store, and the rules that the validation of its modules applied: ref/py tells these."""
 
-    def __init__(self, profile: Profile, limits: Limits, observed: bool) -> None:
-        self.store = Store(profile, limits, events=observed)
+    def __init__(self, profile: Profile, limits: Limits, observed: bool, stress: bool) -> None:
+        self.store = Store(profile, limits, stress, events=observed)
         self.observed = observed
         self.rules: set[str] = set()
 
@@ -77,9 +77,9 @@ class Session:
 
 
 class FastWorker(Worker):
-    """Answers requests by the C engine; `rules`: whether there is a library that tells events."""
+    """Answers requests by the C engine; `rules`: whether there is a library that tells events; `stress`: see above."""
 
-    rules = False
+    rules = stress = False
 
     def hello(self) -> None:
         hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
@@ -114,7 +114,7 @@ class FastWorker(Worker):
         name = request.get("session")
         session: Any = self.sessions.pop(name, None) if name is not None else None
         if session is None:
-            session = Session(profile, self.limits, request.get("observe") == "rules" and self.rules)
+            session = Session(profile, self.limits, request.get("observe") == "rules" and self.rules, self.stress)
         store: Store = session.store
         store.limit(request.get("fuel", self.limits.fuel), request.get("stack", 100))
         before = store.seen().instructions if session.observed else 0
@@ -140,8 +140,9 @@ def main() -> None:
     parser.add_argument("--bridge", action="store_true", help="no native values")
     parser.add_argument("settings", nargs="*", metavar="setting=value")
     options = parser.parse_args()
-    profile, limits = configured(options.settings)
+    profile, limits = configured([setting for setting in options.settings if setting != "stress=1"])
     worker = FastWorker(answers, profile, limits, options.bridge)
+    worker.stress = "stress=1" in options.settings
     try:
         Store(profile, limits).close()
     except Unavailable as error:
