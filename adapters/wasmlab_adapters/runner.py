@@ -200,7 +200,7 @@ class Worker:
     def submit(self, request: Answer, deadline: float | None = None) -> None:
         """Hand over a request without `id`; `deadline`: seconds it may run once started."""
         self._ids += 1
-        line = encode({"id": self._ids, **request}).encode() + b"\n"
+        line = encode({"id": self._ids, **request})
         if len(line) > MAX_LINE:
             raise ValueError(f"a request of {len(line)} bytes: the protocol allows {MAX_LINE}")
         steps, session = request["steps"], request.get("session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
+import orjson
+
 from .process import printable
 
 Answer: TypeAlias = dict[str, Any]
@@ -15,7 +17,15 @@ MAX_LINE = 64 << 20
 MAX_PARTS = 1_000_000
 """Values in an answer: Python's objects for them may take thirty times the line's bytes."""
 
-encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_MARK = b'{"started":'
+
+
+def encode(message: Answer) -> bytes:
+    """A line, with its end."""
+    try:
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a lone surrogate, which some command line may hold
+        return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def failure(kind: str, cause: str, detail: str) -> Answer:
@@ -25,13 +35,13 @@ def failure(kind: str, cause: str, detail: str) -> Answer:
 
 def parse_line(line: bytes) -> Answer | str:
     """The object on a line, or what is wrong with it."""
+    if line.startswith(_MARK) and line[-1:] == b"}" and (number := line[len(_MARK) : -1]).isdigit():
+        return {"started": int(number[:20])}
     if len(line) > MAX_PARTS and sum(line.count(c) for c in b"[{,:") > MAX_PARTS:
         return "more than a million parts"
     try:
-        message = json.loads(line)
-        if b"\\u" in line:
-            json.dumps(message, ensure_ascii=False).encode()  # a lone surrogate would break whoever writes it down
-    except (ValueError, RecursionError, MemoryError) as error:
+        message = orjson.loads(line)  # which takes no lone surrogates, which would break whoever writes them down
+    except (ValueError, MemoryError) as error:
         return f"not JSON ({type(error).__name__})"
     return message if isinstance(message, dict) else "not a JSON object"
 

@@ -30,7 +30,7 @@ from wasmlab_adapters.workers.wasmtime_library import Library
 from wasmlab_adapters.workers.wasmtime_stores import HostFunction, Store, kind_of_store
 
 MAX_REENTRIES = 50
-BLOCK = 4096
+BLOCK, CHUNK = 4096, 1 << 20
 ZEROS = bytes(BLOCK)
 
 
@@ -150,11 +150,12 @@ class Session:
 def digest(address: int, size: int) -> str:
     """The digest of a memory: of those blocks that are not all zeros."""
     total = hashlib.sha256()
-    for number in range((size + BLOCK - 1) // BLOCK):
-        at = number * BLOCK
-        block = ctypes.string_at(address + at, min(BLOCK, size - at))
-        if block != ZEROS[: len(block)]:
-            total.update(number.to_bytes(8, "little") + block)
+    for start in range(0, size, CHUNK):
+        content = ctypes.string_at(address + start, min(CHUNK, size - start))
+        for at in range(0, len(content), BLOCK):
+            block = content[at : at + BLOCK]
+            if block != ZEROS and block != ZEROS[: len(block)]:
+                total.update(((start + at) // BLOCK).to_bytes(8, "little") + block)
     return total.hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 OUT = POINTER(c_void_p)
 ROOM = 64
+Room = ctypes.c_char * ROOM
 
 Signature = tuple[Any, list[Any]]
 

@@ -11,7 +11,17 @@ from collections.abc import Callable
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_size_t, c_uint8, c_uint64, c_void_p
 from typing import Any
 
-from wasmlab_adapters.workers.wasmtime_api import OUT, ROOM, VALUE_TYPES, Api, Failed, HostTrap, export_names, vector
+from wasmlab_adapters.workers.wasmtime_api import (
+    OUT,
+    ROOM,
+    VALUE_TYPES,
+    Api,
+    Failed,
+    HostTrap,
+    Room,
+    export_names,
+    vector,
+)
 
 HANDLE = 8
 FUNC, MEMORY, SHARED_MEMORY = 0, 3, 4
@@ -188,7 +198,7 @@ class Handles(Store):
         return trap
 
     def host_function(self, function: HostFunction) -> Any:
-        extern = ctypes.create_string_buffer(ROOM)
+        extern = Room()
         self._new_function(
             self.context, function.type, function.callback, None, None, ctypes.addressof(extern) + HANDLE
         )
@@ -200,7 +210,7 @@ class Handles(Store):
 
     def instantiate(self, module: int, data: bytes, externs: list[Any]) -> Any:
         imports = b"".join([extern.raw[: self.stride] for extern in externs])
-        instance, trap = ctypes.create_string_buffer(ROOM), c_void_p()
+        instance, trap = Room(), c_void_p()
         error = self.dll.wasmtime_instance_new(self.context, module, imports, len(externs), instance, byref(trap))
         if error or trap.value:
             raise self.failed(error, trap.value, "unlinkable")
@@ -209,7 +219,7 @@ class Handles(Store):
     def failed(self, error: int | None, trap: int | None, otherwise: str) -> Failed:
         failed = super().failed(error, trap, otherwise)
         if self.api.has_exceptions:  # a start function that throws is an error, not a trap
-            exception = ctypes.create_string_buffer(ROOM)
+            exception = Room()
             if self.dll.wasmtime_context_take_exception(self.context, exception):
                 if hasattr(self.dll, "wasmtime_exnref_unroot"):
                     self.dll.wasmtime_exnref_unroot(exception)
@@ -219,7 +229,7 @@ class Handles(Store):
         return failed
 
     def export(self, instance: Any, name: str) -> Any:
-        extern = ctypes.create_string_buffer(ROOM)
+        extern = Room()
         encoded = name.encode()
         found = self.dll.wasmtime_instance_export_get(self.context, instance, encoded, len(encoded), extern)
         return extern if found else None
@@ -273,7 +283,7 @@ class Roots(Handles):
             return found
         if not found:
             return -1
-        reference = ctypes.create_string_buffer(ROOM)
+        reference = Room()
         self.dll.wasmtime_externref_from_raw(self.context, found, reference)
         datum = self.dll.wasmtime_externref_data(self.context, reference) or 0
         self._forget(reference)
@@ -281,7 +291,7 @@ class Roots(Handles):
 
     def put(self, address: int, type_: str, found: int) -> None:
         if type_ == "externref":
-            reference = ctypes.create_string_buffer(ROOM)
+            reference = Room()
             if not self.dll.wasmtime_externref_new(self.context, found + 1, None, reference):
                 raise HostTrap("wasmlab: no room for a reference")
             found = self.dll.wasmtime_externref_to_raw(self.context, reference)
