@@ -22,6 +22,8 @@ from wasmlab.plan import Plan
 from wasmlab.reduce import Budget
 from wasmlab.signature import opcodes
 from wasmlab.store import Store, load
+from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.registry import resolve
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 OPS = ("i32.add", "i32.sub", "i32.xor", "i32.shl", "i32.div_s", "i32.rem_u")
@@ -331,3 +333,32 @@ def test_cases_of_a_family_share_their_modules() -> None:
     assert all(len({case.modules for case in family}) <= 1 for family in valid)
     assert len({family[0].modules for family in valid if family}) > 15
     assert sum(len({case.steps for case in family}) == len(family) for family in valid) >= 18
+
+
+class Settled(Engine):
+    """The reference as an engine that makes the choices of x86, and can make no others."""
+
+    profiles = property(lambda self: False)  # type: ignore[assignment]
+
+
+def chosen_by_x86(name: str) -> Any:
+    if name == "ref/py":
+        return open_engine(name)
+    target = resolve("ref/py")
+    return Settled(replace(target, name=name, argv=(*target.argv, "nan=x86", "R_swizzle=1")))
+
+
+def raw_case(seed: int, features: frozenset[str]) -> Case:
+    args = [("f64:0", "i32:1"), ("f64:fff8000000000001", "i32:2")]
+    return zoo.case_of(RAW, steps=(Instantiate("a", 0), *(Invoke("a", "f", each) for each in args)))
+
+
+def test_the_reference_is_asked_for_the_choices_of_the_other_engine() -> None:
+    job = plan("ref/py", "x86", resolve=chosen_by_x86, make=raw_case, arbiter="ref/py")
+    with Shard(job) as shard:
+        (batch,) = shard.run(iter(range(3)))
+        assert shard._judgement.arbiter is not None
+        assert shard._judgement.arbiter.runs == 0, "nothing was left to explain"
+    assert batch.counters["agree"] == 3
+    assert batch.choices["ref/py"] == batch.choices["x86"]
+    assert (batch.choices["x86"]["nan"], batch.choices["x86"]["i8x16.relaxed_swizzle"]) == ("x86", "1")
