@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,7 @@ from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.features import closure
 from wasmlab_ref.syntax import Module
-from wasmlab_ref.types import FuncType
+from wasmlab_ref.types import FuncType, RefType
 from wasmlab_ref.validate import validate
 
 SMALL = Config(functions=2, instructions=20, expression=4, modules=1, private=0)
@@ -55,3 +56,16 @@ def test_shrinking_finds_something_small() -> None:
                           suppress_health_check=list(HealthCheck)),
     )  # fmt: skip
     assert sum(len(f.body) for f in found.funcs) <= 25
+
+
+@given(function_types(params=1, results=2))
+def test_function_types_keep_to_their_bounds(drawn: FuncType) -> None:
+    assert len(drawn.params) <= 1
+    assert len(drawn.results) <= 2
+
+
+@given(st.data())
+def test_values_that_nobody_can_pass(data: st.DataObject) -> None:
+    with pytest.raises(ValueError, match="no script can pass"):
+        data.draw(values(RefType(False, "func")))
+    assert data.draw(values(RefType(True, "func"))) == "ref.null"
