@@ -7,7 +7,7 @@ few of another.  A plain row added to the table is generated with no change here
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,7 +38,9 @@ class Row:
     the shape of an operation that is blind only if its own result is looked at with such eyes.
     """
 
-    __slots__ = ("blind", "fixed", "immediates", "instruction", "makes", "operands", "params", "passes", "size")
+    __slots__ = (
+        "blind", "fixed", "immediates", "instruction", "makes", "operands", "params", "passes", "prefix", "size",
+    )  # fmt: skip
 
     def __init__(self, instruction: Instruction) -> None:
         self.instruction = instruction
@@ -49,6 +51,13 @@ class Row:
         memory = [kind for kind in instruction.immediates if kind.startswith("mem:")]
         self.size = int(memory[0][4:]) if memory else 0
         self.blind, self.makes, self.passes = _nan_facts(instruction)
+        self.prefix = instruction.mnemonic.partition(".")[0]
+
+    @property
+    def closed(self) -> bool:
+        """Does it make a value of the type of all its one to three operands, out of nothing else?"""
+        same = {*self.params, *(self.instruction.results or ())}
+        return bool(self.params) and len(same) == 1 and self.operands is None and not self.size
 
     def make(self, b: Body, t: Any, fuel: int, nan: str) -> None:
         """Emit operands and the instruction.
@@ -63,8 +72,8 @@ class Row:
             params = self.params
             if len(params) == 1:
                 b.expr(params[0], fuel, blind)
-            elif params and params[0] == params[1] and b.below(16) == 15:
-                _twice(b, params, fuel, blind)
+            elif params and params[0] == params[1] and b.below(12) == 11:
+                _shared(b, self, fuel, blind)
             elif params:
                 for i, param in enumerate(params):
                     share = b.below(fuel + 1) if i + 1 < len(params) and fuel > 0 else fuel
@@ -77,16 +86,35 @@ class Row:
             canonicalise(b, self.makes)
 
 
-def _twice(b: Body, params: Sequence[ValType], fuel: int, blind: str) -> None:
-    """One value for all operands of its type."""
-    b.expr(params[0], fuel, "" if b.canonical else blind)
-    kept = b.scratch(params[0])
-    b.tee(kept)
-    for param in params[1:]:
-        if param == params[0]:
-            b.get(kept)
-        else:
+def _shared(b: Body, row: Row, fuel: int, blind: str) -> None:
+    """Operands that have parts in common: x and x, min(x, y) and x, x < y and x > y.
+
+    Optimisations are about instructions that meet on the same values, which operands drawn on their own seldom are.
+    """
+    t, below = row.params[0], b.below
+    x = b.local(t, hidden=True)
+    b.expr(t, fuel // 2, "" if b.canonical else blind)
+    b.set(x)
+    y = x
+    if below(4):
+        y = b.local(t, hidden=True)
+        b.expr(t, fuel // 2, "" if b.canonical else blind)
+        b.set(y)
+    near = b.module.swarm.closed(t, row.prefix)
+    for param in row.params:
+        if param != t:
             b.expr(param, fuel // 2)
+            continue
+        inner = near[below(len(near))] if near and below(2) else None
+        first, second = ((x, y), (y, x))[below(2)]
+        b.get(first)
+        if inner is not None:
+            for _ in inner.params[1:]:
+                b.get(second)
+            args = tuple([draw(b.source) for draw in inner.immediates])
+            b.code.append(inner.fixed or Instr(inner.instruction, args))
+            if inner.makes and b.canonical:
+                canonicalise(b, inner.makes)
 
 
 def _immediate(kind: str) -> Callable[[Any], Any]:

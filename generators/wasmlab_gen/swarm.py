@@ -13,6 +13,7 @@ from .source import Source
 
 if TYPE_CHECKING:
     from .function import Body
+    from .rows import Group, Row
 
 Maker: TypeAlias = "Callable[[Body, Any, int, str], None]"
 I31 = RefType(False, "i31")
@@ -32,7 +33,8 @@ class Swarm:
         self._digits = self._left = 0
         self._weights: dict[object, int] = {}
         self._pools: dict[str, list[Maker]] = {}
-        self._rows: dict[rows.Group, list[rows.Row]] = {}
+        self._closed: dict[tuple[ValType, str], list[Row]] = {}
+        self._rows: dict[Group, list[Row]] = {}
 
     def weight(self, key: object) -> int:
         """How often something is drawn in this case: not at all, or up to six times as often as others."""
@@ -50,7 +52,7 @@ class Swarm:
         self._digits, found = divmod(self._digits, 7)
         return found
 
-    def rows(self, group: rows.Group) -> list[rows.Row]:
+    def rows(self, group: Group) -> list[Row]:
         """The rows of a group that this case has: in half of the cases only few of many, which so meet each other."""
         found = self._rows.get(group)
         if found is None:
@@ -58,6 +60,16 @@ class Swarm:
             if not self._whole and len(found) > 5 and self._source.below(2):
                 found = self._source.shuffled(found)[: 2 + len(found) // 4]
             self._rows[group] = found
+        return found
+
+    def closed(self, t: ValType, prefix: str) -> list[Row]:
+        """The rows of this case that make a `t` of values of that type; those with a prefix, if there are any."""
+        found = self._closed.get((t, prefix))
+        if found is None:
+            groups = [group for group in rows.groups().get(t, ()) if group.feature in self.features]
+            every = [row for group in groups for row in self.rows(group) if row.closed]
+            found = [row for row in every if row.prefix == prefix] or every
+            self._closed[t, prefix] = found
         return found
 
     def pool(self, t: ValType) -> list[Maker]:

@@ -4,7 +4,8 @@
 
 Every mutant is one small edit of the syntax tree (a comparison, an operator, a constant, a condition, a statement),
 drawn by the seed, evenly over the areas below.  The mutated copy runs as an engine of its own against Wasmtime; it is
-killed if the campaign reports a divergence.  Survivors are printed with their edit, to be argued or to be learned from.
+killed if the campaign reports a divergence; what is left of that after reduction is shown with the processor time
+(the lab's and both workers') that reduction took.  Survivors are printed with their edit, to be argued or learned from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+
+from wasmlab.model import Divergence
+from wasmlab.store import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "reference_engine" / "wasmlab_ref"
@@ -121,8 +126,8 @@ def draw(seed: int, count: int) -> list[tuple[str, Edit]]:
     return drawn
 
 
-def hunt(edit: Edit, examples: int, seed: int, opponent: str) -> str:
-    """ "killed", "survived", or "broken": the mutant does not even start."""
+def hunt(edit: Edit, examples: int, seed: int, opponent: str) -> tuple[str, list[Divergence]]:
+    """ "killed", "survived", or "broken" (the mutant does not even start), and the divergences."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "reference_engine"
         shutil.copytree(SOURCE, copy / "wasmlab_ref", ignore=shutil.ignore_patterns("__pycache__"))
@@ -136,10 +141,10 @@ def hunt(edit: Edit, examples: int, seed: int, opponent: str) -> str:
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / r) for r in ROOTS)}
         done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
         if done.returncode == 1:
-            return f"killed after {json.loads(done.stdout)['cases']}"
+            return f"killed after {json.loads(done.stdout)['cases']}", load(out).divergences
         if done.returncode == 0:
-            return "survived"
-        return f"broken: {(done.stderr.strip().splitlines() or ['?'])[-1][:100]}"
+            return "survived", []
+        return f"broken: {(done.stderr.strip().splitlines() or ['?'])[-1][:100]}", []
 
 
 def main() -> int:
@@ -151,12 +156,19 @@ def main() -> int:
     parser.add_argument("--engine", default="wasmtime", help="what the mutants run against")
     parser.add_argument("--list", action="store_true", help="only show the mutants")
     args = parser.parse_args()
-    results = []
+    results, sizes, seconds = [], [], []
     for number, (area, edit) in enumerate(draw(args.seed, args.count)):
         where = f"{edit.file.relative_to(SOURCE)}:{edit.line}"
-        result = "" if args.list else hunt(edit, args.examples, args.seed + number, args.engine)
+        result, divergences = ("", []) if args.list else hunt(edit, args.examples, args.seed + number, args.engine)
         results.append(result)
+        if divergences:
+            smallest = min(divergences, key=lambda d: d.size)
+            sizes.append(smallest.size)
+            seconds.append(smallest.seconds)
+            result += f", {smallest.size} instructions after {smallest.seconds:.1f} CPU s"
         print(f"{number:3} {area:<11} {where:<28} {edit.before[:50]:<50} -> {edit.after[:50]:<50} {result}", flush=True)
+    if sizes:
+        print(f"{len(sizes)} divergences: median {median(sizes):g} instructions, {median(seconds):.1f} CPU s to reduce")
     found = sum(not r.startswith("survived") for r in results)
     print(f"{found} of {len(results)} mutants found ({found / len(results):.0%}), seed {args.seed}")
     return 0 if found >= 0.9 * len(results) else 1

@@ -187,7 +187,7 @@ def shrink(
 
     A candidate shows it if one of `tries` runs does.  `crew` makes one from what makes a question of engines.
     """
-    key, started = key_of(verdict), time.monotonic()
+    key, started = key_of(verdict), budget.clock()
     deadline = HASTE if times_out(verdict) else None
 
     def question(asked: Sequence[EngineLike], judge: Judgement) -> Question:
@@ -212,7 +212,7 @@ def shrink(
     fields = {
         "id": signature.id, "signature": plain(str(signature)), "groups": final.groups, "stage": final.stage,
         "byte": byte, "sentence": plain(final.reason + said), "case": case, "reduced": reduced, "step": final.step,
-        "answers": kept(answers), "size": size(reduced), "seconds": time.monotonic() - started,
+        "answers": kept(answers), "size": size(reduced), "seconds": budget.clock() - started,
     }  # fmt: skip
     return fields, signature
 
