@@ -38,7 +38,10 @@ ROOTS = [
 ]
 BUGGY = f"cmd:{sys.executable} {HERE / 'buggy_worker.py'} xor-lsb"
 ENGINES = ("--engines", "ref/py", "--engine", BUGGY, "--features", "mvp")
-PATIENCE = 60.0
+WEIGHTS = {"lab": 1, "process": 2, "worker": 2}
+"""How often what is killed: a lab has to start again, which takes long."""
+
+PATIENCE = 120.0
 """Seconds in which what must happen must have happened."""
 
 
@@ -110,7 +113,8 @@ class Campaign:
     def kill_one(self, kind: str = "") -> str:
         """Kill one process, of a kind that is drawn, and look at what is left."""
         family = self.family()
-        kind = kind or self.draw.choice([kind for kind, found in family.items() if found])
+        kinds = [kind for kind, found in family.items() if found]
+        kind = kind or self.draw.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
         victim = self.draw.choice(family[kind])
         everyone = [process for found in family.values() for process in found]
         runs = {strays.identity(process.pid) for process in everyone} - {""}
@@ -197,12 +201,16 @@ def random_kills(folder: Path, times: int, seed: int, engines: tuple[str, ...] =
             campaign.start()
             if campaign.draw.random() < 0.75:  # else it is killed while it starts
                 campaign.wait_for(1)
-            time.sleep(campaign.draw.uniform(0.0, 2.0))
+            time.sleep(campaign.draw.uniform(0.0, 1.5))
             kind = campaign.kill_one()
-            if sys.stdout.isatty():
-                print(f"\r{number + 1} of {times}: {kind:8}", end="", flush=True)
+            if number % 10 == 9:
+                print(
+                    f"{number + 1} of {times}, the last a {kind}; {campaign.done():,} cases",
+                    file=sys.stderr,
+                    flush=True,
+                )
         campaign.start()
-        campaign.wait_for(100)
+        campaign.wait_for(20)
     finally:
         campaign.end()
     done = load(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import faults
 import pytest
+import zoo
 from test_campaign import campaign, make, plan
 
 from wasmlab.campaign import derive
@@ -66,6 +67,30 @@ def broken(seed: int, features: frozenset[str]) -> Case:
 
 def dies_at_once(name: str) -> object:
     os._exit(3)
+
+
+def killed_at_its_start(name: str) -> object:
+    """Killed from outside before it said anything, the first time or always."""
+    flag = Path(os.environ[FLAG])
+    if name == "also" and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return zoo.resolve(name)
+
+
+def always_killed(name: str) -> object:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_at_its_start_is_replaced_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
+    with Store(tmp_path / "a", campaign("right", "also")) as store:
+        hunt(plan("right", "also", resolve=killed_at_its_start, examples=40), store, 2, lambda: False)
+    assert load(tmp_path / "a").cases == 40
+    with Store(tmp_path / "b", campaign("right", "also")) as store, pytest.raises(LabError, match="at its start"):
+        hunt(plan("right", "also", resolve=always_killed), store, 2, lambda: False)
 
 
 def test_errors_in_a_process_end_the_campaign(tmp_path: Path) -> None:

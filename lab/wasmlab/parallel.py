@@ -177,6 +177,7 @@ def _collect(
 ) -> Generator[Batch, None, None]:
     """Batches of all processes, until each has said that it is done; one that dies is replaced."""
     alive = {member.pipe: member for member in members}
+    silent = 0  # processes in a row that said nothing before they died
     while alive:
         if stop():
             ending.value = 1
@@ -189,7 +190,8 @@ def _collect(
                 del alive[pipe]
                 members.remove(member)
                 member.end(time.monotonic() + GRACE)
-                if not member.heard:
+                silent = 0 if member.heard else silent + 1
+                if silent and (member.process.exitcode != -signal.SIGKILL or silent >= DEATHS):
                     raise LabError(
                         f"a process of the campaign died at its start (status {member.process.exitcode})"
                     ) from None
