@@ -158,7 +158,7 @@ def profile_of(choices: Choices) -> dict[str, str | int]:
 
 
 def short(choices: Choices) -> dict[str, str]:
-    """By parameter of the standard, for people: "1", or "1, but i16x8.relaxed_laneselect 0"; "nan" as it is."""
+    """By parameter of the standard, for people: "1", or "1, but i32x4.relaxed_laneselect 0"; "nan" as it is."""
     found = {"nan": choices["nan"] or "none of the profiles"} if "nan" in choices else {}
     for parameter in RELAXED_CHOICES:
         made = {name: choice or "?" for name, choice in choices.items() if RELAXED.get(name) == parameter}

@@ -206,8 +206,16 @@ def test_relaxed_laneselect(shape: str, N: int) -> None:
     ones, top, rest = (1 << N) - 1, 1 << N - 1, (1 << N - 1) - 1
     v, w, mask = splat(N, ones), 0, splat(N, top, rest)
     assert functions(Profile())[f"{shape}.relaxed_laneselect"](v, w, mask) == splat(N, top, rest)
-    by_top_bit = functions(Profile(R_laneselect=1))[f"{shape}.relaxed_laneselect"]
+    by_top_bit = functions(Profile(R_laneselect=1, R_laneselect_16=1))[f"{shape}.relaxed_laneselect"]
     assert by_top_bit(v, w, mask) == splat(N, ones, 0)
+
+
+def test_relaxed_laneselect_by_bytes() -> None:
+    """The case that the official suite has for i16x8 alone."""
+    function = functions(Profile(R_laneselect_16=2))["i16x8.relaxed_laneselect"]
+    v, w = splat(16, 0, 1, 0x1234, 0x1234, 4, 5, 6, 7), splat(16, 8, 9, 0x5678, 0x5678, 12, 13, 14, 15)
+    result = function(v, w, splat(16, 0xFFFF, 0, 0xFF00, 0x0080, 0, 0, 0, 0))
+    assert result == splat(16, 0, 9, 0x1278, 0x5634, 12, 13, 14, 15)
 
 
 def test_profiles_share_what_they_do_not_change() -> None:

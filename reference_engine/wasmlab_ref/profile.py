@@ -23,6 +23,7 @@ RELAXED_CHOICES: Mapping[str, int] = MappingProxyType(
         "R_trunc_u": 4,
         "R_swizzle": 2,
         "R_laneselect": 2,
+        "R_laneselect_16": 3,
     }
 )
 """The relaxed-SIMD parameters of the standard, each with the number of its alternatives."""
@@ -36,7 +37,8 @@ RELAXED: Mapping[str, str] = MappingProxyType(
         "i32x4.relaxed_trunc_f64x2_u_zero": "R_trunc_u",
         **{f"{shape}.relaxed_{name}": "R_fmadd" for shape in ("f32x4", "f64x2") for name in ("madd", "nmadd")},
         **{f"{shape}.relaxed_{name}": f"R_f{name}" for shape in ("f32x4", "f64x2") for name in ("min", "max")},
-        **{f"{shape}.relaxed_laneselect": "R_laneselect" for shape in ("i8x16", "i16x8", "i32x4", "i64x2")},
+        **{f"{shape}.relaxed_laneselect": "R_laneselect" for shape in ("i8x16", "i32x4", "i64x2")},
+        "i16x8.relaxed_laneselect": "R_laneselect_16",
         "i16x8.relaxed_q15mulr_s": "R_iq15mulr",
         "i16x8.relaxed_dot_i8x16_i7x16_s": "R_idot",
         "i32x4.relaxed_dot_i8x16_i7x16_add_s": "R_idot",
@@ -62,6 +64,8 @@ class Profile:
         R_trunc_u      NaN or out of range: 0 as trunc_sat; 1 2^N-1; 2 2^N-2; 3 2^(N-1)
         R_swizzle      an index from 16 to 127 selects: 0 zero; 1 the lane modulo 16
         R_laneselect   0 bit by bit; 1 the lane's top bit decides
+        R_laneselect_16  the same for i16x8; 2 the top bit of each byte, as x86's pblendvb does.  The standard has one
+                       parameter and two alternatives; the official suite allows this one, too
 
     `single` are choices of single instructions, by mnemonic, which go before those: engines choose by what each
     instruction costs, not by parameter.  With `grow` 0, memories and tables refuse to grow.
@@ -80,6 +84,7 @@ class Profile:
     R_trunc_u: int = 0
     R_swizzle: int = 0
     R_laneselect: int = 0
+    R_laneselect_16: int = 0
     single: tuple[tuple[str, int], ...] = ()
     grow: int = 1
 

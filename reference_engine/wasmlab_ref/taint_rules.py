@@ -290,7 +290,7 @@ def _relaxed(mnemonic: str, choice: int, function: Function) -> Rule:
             return lanewise(LANES[shape], partial(_nan if choice == 0 else _one_of, FORMATS[shape], FORMATS[shape]))
         case "R_trunc_s" | "R_trunc_u":
             return _relaxed_trunc(name, choice)
-        case "R_swizzle" | "R_laneselect":
+        case "R_swizzle" | "R_laneselect" | "R_laneselect_16":
             return _guided(function, 128)
         case "R_iq15mulr":
             return lanewise(16, anything(16))

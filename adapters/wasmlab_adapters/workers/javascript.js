@@ -308,7 +308,9 @@ function outcome(error) {
   const name = (error && error.name) || typeof error, detail = String((error && error.message) || error).slice(0, 2000);
   if (error instanceof WebAssembly.Exception) return { kind: "threw" };
   if (error instanceof Unsupported) return { kind: "unsupported", detail };
-  if (error instanceof WebAssembly.CompileError) return { kind: "invalid", detail };
+  // What the JavaScript API limits is valid, but for 65,536 pages of a memory with 32 bits.
+  if (error instanceof WebAssembly.CompileError)
+    return { kind: /implementation limit \((?!65536 )/.test(detail) ? "unsupported" : "invalid", detail };
   if (error instanceof WebAssembly.LinkError) return { kind: "unlinkable", detail };
   if (error instanceof WebAssembly.RuntimeError && reason) return reason;
   // What an engine cannot provide is a trap to some, an error of the host to others.

@@ -316,7 +316,9 @@ LANEWISE3(f64x2_relaxed_nmadd, f64x2, f64x2, 2,
 #define LANESELECT(shape, SHAPE, S) \
     static OP(v_##shape##_relaxed_laneselect) { \
         S a = V(S, b), b = V(S, c), m = V(S, d); \
-        if (CHOICE(SHAPE##_RELAXED_LANESELECT)) m = m < 0; \
+        uint8_t choice = CHOICE(SHAPE##_RELAXED_LANESELECT); \
+        if (choice == 2) m = (S)(V(i8x16, d) < 0); \
+        else if (choice) m = m < 0; \
         V(S, a) = (a & m) | (b & ~m); \
         NEXT(2); \
     }

@@ -42,6 +42,7 @@ def relaxed_vectors(profile: Profile) -> dict[str, Function]:
     }
     for N, shape in SHAPE.items():
         table[f"{shape}.relaxed_laneselect"] = _laneselect(N) if profile.R_laneselect else bitselect
+    table["i16x8.relaxed_laneselect"] = (bitselect, _laneselect(16), _laneselect(8))[profile.R_laneselect_16]
     for sx, choice in (("s", profile.R_trunc_s), ("u", profile.R_trunc_u)):
         other = TRUNC_OTHERWISE[sx][choice]
         table[f"i32x4.relaxed_trunc_f32x4_{sx}"] = lanewise1(UNSIGNED[32], relaxed_trunc(F32, 32, sx, other))
