@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wasmlab_matrices.expectations import Expectation
+from wasmlab_matrices.expectations import Expectation, covers
 
 from . import suites
 from .conform import Failure, Script, Tally, apart, run
@@ -176,8 +176,10 @@ class Judged:
 
     unexpected: list[tuple[Column, Failure]] = field(default_factory=list)
     expected: list[tuple[Column, Failure, Expectation]] = field(default_factory=list)
-    passes: list[tuple[Column, Expectation]] = field(default_factory=list)
-    stale: list[Expectation] = field(default_factory=list)
+    passes: list[tuple[Column, Expectation, str]] = field(default_factory=list)
+    """With the place in the row's `at` where nothing failed."""
+    stale: list[tuple[Expectation, str]] = field(default_factory=list)
+    """With the place in the row's `at` that the suite does not have."""
 
     @property
     def good(self) -> bool:
@@ -194,7 +196,8 @@ def judge(columns: Sequence[Column], rows: Sequence[Expectation]) -> Judged:
         mine = [row for row in rows if row.concerns(column.suite, column.kind, column.version, column.arch)]
         _failures(column, mine, judged)
         for row in mine:
-            _row(column, row, judged)
+            for place in row.at:
+                _place(column, row, place, judged)
     return judged
 
 
@@ -209,12 +212,12 @@ def _failures(column: Column, rows: Sequence[Expectation], judged: Judged) -> No
             judged.expected.append((column, failure, row))
 
 
-def _row(column: Column, row: Expectation, judged: Judged) -> None:
-    """Did what the row foresees happen on the column?"""
-    ran = [name for name in column.files if row.covers(name)]
+def _place(column: Column, row: Expectation, place: str, judged: Judged) -> None:
+    """Did what a row foresees at a place happen on the column?"""
+    ran = [name for name in column.files if covers(place, name)]
     if not ran:
-        if not column.pattern and row not in judged.stale:  # a whole run that has no such file
-            judged.stale.append(row)
+        if not column.pattern and (row, place) not in judged.stale:  # a whole run that has no such file
+            judged.stale.append((row, place))
         return
-    if not any(row.covers(f.file, f.line) for name in ran for f in column.files[name].failures):
-        judged.passes.append((column, row))
+    if not any(covers(place, f.file, f.line) for name in ran for f in column.files[name].failures):
+        judged.passes.append((column, row, place))

@@ -21,8 +21,8 @@ class Expectation:
 
     engine: str
     """Glob of the engine and its variant: "v8*", "wasmtime/winch"."""
-    at: str
-    """`file.wast`, `file.wast:line`; globs in the file's name."""
+    at: tuple[str, ...]
+    """`file.wast` or `file.wast:line` each; globs in the file's name."""
     reason: str
     link: str = ""
     suite: str = "core"
@@ -35,13 +35,9 @@ class Expectation:
         for arch in self.archs:
             if arch not in ARCHITECTURES:
                 raise ValueError(f"unknown architecture {arch!r}")
-        self._parts()
-
-    def _parts(self) -> tuple[str, int | None]:
-        found = _AT.fullmatch(self.at)
-        if not found:
-            raise ValueError(f"at: expected file.wast or file.wast:line, not {self.at!r}")
-        return found["file"], int(found["line"]) if found["line"] else None
+        for place in self.at:
+            if not _AT.fullmatch(place):
+                raise ValueError(f"at: expected file.wast or file.wast:line, not {place!r}")
 
     def concerns(self, suite: str, engine: str, version: str, arch: str) -> bool:
         """Is it about this column?  `engine` is name and variant."""
@@ -52,10 +48,17 @@ class Expectation:
             and fnmatchcase(version, self.versions)
         )
 
-    def covers(self, file: str, line: int | None = None) -> bool:
-        """Is it about this check, or (without a line) about something in this file?"""
-        pattern, at = self._parts()
-        return fnmatchcase(file, pattern) and (line is None or at is None or at == line)
+    def covers(self, file: str, line: int) -> bool:
+        """Is it about this check?"""
+        return any(covers(place, file, line) for place in self.at)
+
+
+def covers(place: str, file: str, line: int | None = None) -> bool:
+    """Is a row's `at` about this check, or (without a line) about something in this file?"""
+    found = _AT.fullmatch(place)
+    if found is None:
+        return False
+    return fnmatchcase(file, found["file"]) and (line is None or not found["line"] or int(found["line"]) == line)
 
 
 @cache

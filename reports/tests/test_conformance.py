@@ -22,7 +22,7 @@ def failure(line: int, text: str = "x") -> Failure:
 
 def test_failures_have_their_place_outcomes_and_reasons() -> None:
     failing = column("v8", failures=(failure(3, "i32:1"), failure(5)))
-    row = Expectation(engine="v8", at="a.wast:5", reason="a limit of the API", link="https://example.org/1")
+    row = Expectation(engine="v8", at=("a.wast:5",), reason="a limit of the API", link="https://example.org/1")
     page = render_conformance([failing, column("ref")], [row])
     assert "/a.wast#L3" in page
     assert "i32:1" in page
@@ -54,7 +54,10 @@ def test_architectures_of_one_engine_are_compared() -> None:
 
 
 def test_rows_that_no_longer_hold_are_told() -> None:
-    rows = [Expectation(engine="v8", at="a.wast:1", reason="old"), Expectation(engine="v8", at="b.wast", reason="gone")]
+    rows = [
+        Expectation(engine="v8", at=("a.wast:1",), reason="old"),
+        Expectation(engine="v8", at=("b.wast",), reason="gone"),
+    ]
     page = render_conformance([column("v8")], rows)
     assert "passes now" in page
     assert "no such file" in page

@@ -51,7 +51,7 @@ def render_conformance(columns: Sequence[Column], rows: Sequence[Expectation]) -
         suites={name: _table(found) for name, found in suites.items()},
         failures=_failures(columns, judged),
         judged=judged,
-        passes=[(plain(column.engine), row) for column, row in judged.passes],
+        passes=[(plain(column.engine), row, at) for column, row, at in judged.passes],
         differences=_differences(columns),
         missing=[column for column in columns if column.missing],
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

@@ -128,8 +128,8 @@ def _finish(folder: Path, jobs: Sequence[m.Job], as_json: bool) -> int:
     if as_json:
         found = {
             "folder": str(folder), "report": str(page), "columns": len(columns), "unexpected": len(judged.unexpected),
-            "expected": len(judged.expected), "unexpected_passes": [f"{c.engine}: {r.at}" for c, r in judged.passes],
-            "stale": [f"{r.engine}: {r.at}" for r in judged.stale], "missing": missing, "broken": broken,
+            "expected": len(judged.expected), "unexpected_passes": [f"{c.engine}: {at}" for c, _, at in judged.passes],
+            "stale": [f"{r.engine}: {at}" for r, at in judged.stale], "missing": missing, "broken": broken,
             "campaigns": campaigns,
         }  # fmt: skip
         click.echo(json.dumps(found, indent=1))
@@ -152,8 +152,12 @@ def _print(
         console.print(table(suite, found), "")
     sections = [
         ("unexpected failures", [_failure(c, f) for c, f in judged.unexpected], "red"),
-        ("unexpected passes", [f"{c.engine} {r.at}: {r.reason}" for c, r in judged.passes], "red"),
-        ("stale rows, about files that are not there", [f"{r.engine} {r.at}: {r.reason}" for r in judged.stale], "red"),
+        ("unexpected passes", [f"{c.engine} {at}: {r.reason}" for c, r, at in judged.passes], "red"),
+        (
+            "stale rows, about files that are not there",
+            [f"{r.engine} {at}: {r.reason}" for r, at in judged.stale],
+            "red",
+        ),
         ("broken jobs", broken, "red"),
         ("campaigns that found something", [name for name, status in campaigns.items() if status == 1], "red"),
         ("missing engines", missing, "yellow"),
