@@ -26,7 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import docker.errors  # type: ignore[import-untyped]
 
@@ -34,6 +34,7 @@ import wasmlab_ref
 from wasmlab_matrices.architectures import load_architectures
 from wasmlab_ref.fast import build
 
+from .command import IN_AN_IMAGE
 from .containers import ERRORS, client, unavailable
 from .emulation import emulated, ready, usual_cpu
 from .errors import EngineUnavailable, NotInstalled
@@ -48,9 +49,6 @@ PACKAGES = (
 """What the base of our own holds, with what these depend on."""
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "dockerfiles"
-LAB = "/opt/wasmlab"
-ENGINE = "/opt/engine"
-"""Where the lab and an engine's package lie in an image."""
 LABEL = "wasmlab.image"
 BUILD_SECONDS = 1200
 _LEFT_OUT = {".c", ".h", ".pyc"}
@@ -68,8 +66,16 @@ class Image:
     """False where it was made from what is not the case any more."""
 
 
-def ensure(arch: str, package: tuple[str, Path] | None = None, make: bool = True) -> str:
-    """The tag of the image of an architecture, with an engine's package (its name and version, its folder) in it.
+class Installed(NamedTuple):
+    """An engine's package on this machine: name and version, its folder, and what of it has to lie as in Debian."""
+
+    name: str
+    folder: Path
+    fixed: tuple[str, ...] = ()
+
+
+def ensure(arch: str, package: Installed | None = None, make: bool = True) -> str:
+    """The tag of the image of an architecture, with an engine's package in it.
 
     Made now if need be, unless `make` is off: then NotInstalled.  EngineUnavailable where that is impossible, or where
     what has that tag is something else.
@@ -84,10 +90,9 @@ def ensure(arch: str, package: tuple[str, Path] | None = None, make: bool = True
             _made(arch, lab, make, lambda: _build_lab(arch, base, lab))
         if package is None:
             return lab
-        name, folder = package
-        tag = _engine_tag(name, lab)
+        tag = _engine_tag(package.name, lab)
         if not _there(tag, arch):
-            _made(arch, tag, make, lambda: _build_engine(arch, lab, tag, name, folder))
+            _made(arch, tag, make, lambda: _build_engine(arch, lab, tag, package))
         return tag
 
 
@@ -304,13 +309,20 @@ def _build_lab(arch: str, base: str, tag: str) -> str:
     return tag
 
 
-def _build_engine(arch: str, lab: str, tag: str, name: str, folder: Path) -> str:
+def _build_engine(arch: str, lab: str, tag: str, package: Installed) -> str:
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
             _put(tar, "Dockerfile", (FOLDER / "Dockerfile.engine").read_bytes(), 0o644)
-            tar.add(folder, "engine", filter=_readable)
+            tar.add(package.folder, "engine", filter=_readable)
+            root = tarfile.TarInfo("root")
+            root.type, root.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(root)
+            for path in package.fixed:
+                link = tarfile.TarInfo(f"root/{path}")
+                link.type, link.linkname = tarfile.SYMTYPE, f"{IN_AN_IMAGE.package}/{path}"
+                tar.addfile(link)
         file.seek(0)
-        _build(arch, tag, name, file, {"BASE": lab})
+        _build(arch, tag, package.name, file, {"BASE": lab})
     return tag
 
 

@@ -175,7 +175,7 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         if flag not in row.flags:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
     version, package = _package(parsed, row, fetch)
-    image = _image(parsed, version, package, variant, fetch) if where else ""
+    image = _image(parsed, row, version, package, variant, fetch) if where else ""
     layout = IN_AN_IMAGE if where else local_layout(package)
     argv, env = command(Choice(row, variant, flags, version, arch, package), layout)
     resolved = replace(
@@ -255,13 +255,17 @@ def wasmlab_version() -> str:
         return "checkout"
 
 
-def _image(name: EngineName, version: str, package: Path | None, variant: Variant | None, make: bool) -> str:
+def _image(
+    name: EngineName, row: EngineRow, version: str, package: Path | None, variant: Variant | None, make: bool
+) -> str:
     """The image for an engine on another machine than this."""
     from . import images
 
     if variant and variant.compiled:
         images.c_engine(name.arch)
-    return images.ensure(name.arch, (f"{name.engine}-{version}", package) if package else None, make)
+    fixed = row.package.fixed if row.package else ()
+    found = images.Installed(f"{name.engine}-{version}", package, fixed) if package else None
+    return images.ensure(name.arch, found, make)
 
 
 def _slower(limits: Limits) -> Limits:

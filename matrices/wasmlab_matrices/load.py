@@ -57,6 +57,8 @@ class Package:
     """A folder beside the adapters: the worker's source, which is built with the package."""
     releases: dict[str, str] = field(default_factory=dict)
     """Debian only: from versions to "suite package"."""
+    fixed: tuple[str, ...] = ()
+    """Debian only: what has to lie where Debian has it, which can be had in a container alone."""
 
     def __post_init__(self) -> None:
         _known("registry", [self.registry], REGISTRIES)
