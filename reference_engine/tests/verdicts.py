@@ -33,7 +33,7 @@ from wasmlab_ref import fast, script
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.features import WASM_3
-from wasmlab_ref.outcome import Exhausted, Invalid, Malformed
+from wasmlab_ref.outcome import Exhausted, Invalid, Malformed, Rejected
 from wasmlab_ref.validate import validate
 
 POOL = 400
@@ -170,7 +170,10 @@ def valid_modules(suite: Path, n: int, largest: int) -> list[bytes]:
         for command in script.parse_script(path.read_bytes()):
             if isinstance(command, script.Module):
                 source = command.source
-                data = source.data if isinstance(source, script.BinaryModule) else encode(source.parse())
+                try:
+                    data = source.data if isinstance(source, script.BinaryModule) else encode(source.parse())
+                except Rejected:  # a proposal's
+                    continue
                 if len(data) <= largest and not by_c(data).stage:
                     found.add(data)
     return random.Random(1).sample(sorted(found), n)
