@@ -241,3 +241,21 @@ sys.exit(cli.run(["fuzz", "--engines", "right,also", "--time", "60s", "--out", {
     assert process.returncode == 130, err
     assert json.loads(out)["cases"] > 0
     assert "stopping; Ctrl-C" in err
+
+
+def test_report_takes_what_it_finds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder of a matrix: results of conformance, campaigns, or both."""
+    from test_store import CAMPAIGN
+
+    from wasmlab.results import Column, save
+    from wasmlab.store import Store
+
+    save(Column("ref", "core", resolved="ref/fast", version="1"), tmp_path / "m")
+    out = tmp_path / "all.html"
+    status, text, _ = run(capsys, "report", str(tmp_path / "m"), "--out", str(out))
+    assert (status, text) == (0, f"{out}\n")
+    assert "Conformance" in out.read_text(encoding="utf-8")
+    Store(tmp_path / "m" / "jobs" / "fuzz-1", CAMPAIGN).close()
+    status, text, _ = run(capsys, "report", str(tmp_path / "m"), "--out", str(out))
+    assert (status, text.splitlines()) == (0, [str(tmp_path / "all-conformance.html"), str(out)])
+    assert "No divergence" in out.read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ import click
 
 from ..errors import UsageError
 from ..model import Run
+from ..results import load_columns
 from ..store import FILE, load
 
 FORMATS = {"html": ".html", "markdown": ".md", "json": ".json", "junit": ".xml", "sarif": ".sarif"}
@@ -26,21 +27,31 @@ def report(folders: tuple[Path, ...], form: str, out: Path | None, since: tuple[
 
     Parts of a campaign that ran elsewhere with other seeds become one, and divergences of one signature are one. HTML
     is an overview and a page for each divergence, in the folder beside it that is named like it; all open from disk.
+    Results of conformance in the folders, such as those of a matrix, get a page, too.
     With --since, what is new, gone or different goes to stdout; ends with 1 where a new divergence is unknown.
 
     \b
     Example: wasmlab report night-1 night-2 --out nights.html
     """
-    runs = campaigns(folders)
+    columns = load_columns(folder for folder in folders if folder.is_dir())
+    runs = campaigns(folders, bool(columns))
     if since:
         _changes(campaigns(since), runs, form)
         return
     out = out or Path(f"report{FORMATS[form]}")
     if form == "html":
+        from wasmlab_matrices.expectations import load_expectations
+        from wasmlab_reports.conformance import render_conformance
         from wasmlab_reports.html import write_report
 
         if str(out) == "-":
             raise UsageError("a report of several pages needs a file", hint="--out FILE, or --format markdown")
+        if columns:
+            page = out.with_name(f"{out.stem}-conformance.html") if runs else out
+            page.write_text(render_conformance(columns, load_expectations()), encoding="utf-8")
+            click.echo(page)
+        if columns and not runs:
+            return
         write_report(runs, out)
     else:
         text = _text(runs, form)
@@ -51,12 +62,12 @@ def report(folders: tuple[Path, ...], form: str, out: Path | None, since: tuple[
     click.echo(out)
 
 
-def campaigns(folders: Sequence[Path]) -> list[Run]:
-    """The campaigns in these folders: each is one, or holds some."""
+def campaigns(folders: Sequence[Path], others: bool = False) -> list[Run]:
+    """The campaigns in these folders: each is one, or holds some; none is an error, unless there are `others`."""
     found: list[Run] = []
     for folder in folders:
         inside = [] if (folder / FILE).is_file() else sorted(path.parent for path in folder.glob(f"**/{FILE}"))
-        found += [load(path) for path in inside or [folder]]
+        found += [load(path) for path in inside or ([] if others else [folder])]
     return found
 
 
