@@ -7,6 +7,8 @@ cannot be reached is skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TypeAlias
 
 from . import aggregates, exceptions, memory, references, table  # noqa: F401 (fill the table of handlers)
 from .basic import numeric
@@ -25,12 +27,16 @@ from .control import (
     unwind,
 )
 from .events import Weaver
-from .handlers import MAKERS, Handler, Stack
+from .handlers import MAKERS, Handler, Maker, Stack
+from .isa import Instruction
 from .outcome import Exhausted, Trap
 from .rules import rule
 from .store import FuncInst, Instance, default, field_types, func_type, ref_matcher
 from .syntax import Cast, Catch, Instr
 from .types import RefType
+
+Control: TypeAlias = "Callable[[_Translation, Block, Instr], None]"
+"""How an instruction that ends or begins a block is translated."""
 
 EFFECTS: dict[str, int] = {
     "drop": -1, "select": -2, "local.get": 1, "local.set": -1, "local.tee": 0, "global.get": 1, "global.set": -1,
@@ -57,7 +63,16 @@ def effect(instance: Instance, instr: Instr) -> int:
 
 def make(instance: Instance, instr: Instr) -> Handler:
     """The handler of a straight-line instruction."""
-    return MAKERS.get(instr.op.mnemonic, numeric)(instance, instr)
+    return _prepared(instr.op)[1](instance, instr)
+
+
+@cache
+def _prepared(op: Instruction) -> tuple[Control | None, Maker, int | None]:
+    """What ends or begins a block at such an instruction, what makes its handler, and by how much it raises the stack
+    (None where that depends on the module)."""
+    known = op.params is not None and op.results is not None
+    raised = len(op.results or ()) - len(op.params or ()) if known else EFFECTS.get(op.mnemonic)
+    return CONTROL.get(op.mnemonic), MAKERS.get(op.mnemonic, numeric), raised
 
 
 def run_straight(instance: Instance, instrs: Iterable[Instr]) -> Stack:
@@ -126,15 +141,17 @@ class _Translation:
         return entry
 
     def instruction(self, block: Block, instr: Instr, name: str) -> None:
-        control = CONTROL.get(name)
+        control, maker, raised = _prepared(instr.op)
         if control is None:
-            handler = make(self.instance, instr)
-            self.append(block, instr, handler)
+            handler = maker(self.instance, instr)
+            if self.weaver:
+                handler = self.weaver.around(self.position, instr, handler, self.handlers > 0)
+            block.ops.append(handler)
             block.cost += 1
             if name in _DEAD_END:
                 self.finish(block)
             else:
-                self.raise_by(effect(self.instance, instr))
+                self.raise_by(effect(self.instance, instr) if raised is None else raised)
             return
         if name not in {"end", "else"}:
             block.cost += 1
@@ -409,7 +426,7 @@ class _Translation:
         self.call_by(block, RETURN_CALL, instr.args[1])
 
 
-CONTROL: dict[str, Callable[[_Translation, Block, Instr], None]] = {
+CONTROL: dict[str, Control] = {
     "block": _Translation.block_,
     "if": _Translation.if_,
     "else": _Translation.else_,

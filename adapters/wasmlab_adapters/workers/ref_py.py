@@ -17,6 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 from wasmlab_ref.bridge_code import TABLE_BOUND
@@ -47,11 +48,13 @@ from wasmlab_ref.syntax import Instr
 from wasmlab_ref.taint import Open, Taint, taint_of
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import SHORTHANDS, FuncType
-from wasmlab_ref.validate import validate
+from wasmlab_ref.validate import ValidModule, validate
 
 from .lines import Lines
 
 BLOCK = 4096
+KEPT_SIZE = 1 << 16
+"""Modules of at most so many characters are kept, decoded and valid."""
 HOST_TYPES = {
     "log": FuncType(("i32", "i64")),
     "trap": FuncType(),
@@ -75,6 +78,12 @@ def digest(data: Any) -> str:
         if block != zeros[: len(block)]:
             total.update((at // BLOCK).to_bytes(8, "little") + block)
     return total.hexdigest()[:16]
+
+
+@lru_cache(maxsize=16)
+def validated(encoded: str) -> ValidModule:
+    """A module; cases come in families that have the same ones."""
+    return validate(decode(base64.b64decode(encoded)))
 
 
 # Stores
@@ -103,11 +112,25 @@ class Session:
         self.masks: list[str] = []
         self.open = ""
         self.instances: dict[str, Instance] = {}
-        self.registered: dict[str, dict[str, Extern]] = {} if bridge else {"spectest": spectest(self.store)}
+        self.registered: dict[str, dict[str, Extern]] = {}
         self.trace: list[str] = []
-        self.lab: dict[str, Extern] = {
-            name: self.store.host_function(type_, getattr(self, f"_{name}")) for name, type_ in HOST_TYPES.items()
-        }
+
+    @cached_property
+    def lab(self) -> dict[str, Extern]:
+        """The host's own module."""
+        return {name: self.store.host_function(type_, getattr(self, f"_{name}")) for name, type_ in HOST_TYPES.items()}
+
+    @cached_property
+    def spectest(self) -> dict[str, Extern]:
+        """The suite's host module."""
+        return {} if self.bridge else spectest(self.store)
+
+    def offered(self, module: str) -> dict[str, Extern]:
+        """What can be imported from a module."""
+        if module == "lab":
+            return self.lab
+        found = self.registered.get(module)
+        return found if found is not None else self.spectest if module == "spectest" else {}
 
     # Module "lab"
 
@@ -149,11 +172,14 @@ class Session:
 
     def do_instantiate(self, step: dict[str, Any]) -> list[str]:
         of = self.instance(step["of"]).exports if "of" in step else {}
-        module = decode(base64.b64decode(step["module"]))
-        valid = validate(module, self.used.rule if self.used else None)
+        encoded = step["module"]
+        if self.used or len(encoded) > KEPT_SIZE:
+            valid = validate(decode(base64.b64decode(encoded)), self.used.rule if self.used else None)
+        else:
+            valid = validated(encoded)
         imports = []
         for source, name in step["imports"]:
-            exports = of if source is None else self.lab if source == "lab" else self.registered.get(source, {})
+            exports = of if source is None else self.offered(source)
             if name not in exports:
                 raise Unlinkable(f"unknown import: {source!r} {name!r}")
             imports.append(exports[name])
