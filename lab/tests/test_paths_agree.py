@@ -6,11 +6,13 @@ import dataclasses
 import random
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wasmlab.campaign import derive, generate
+from wasmlab.conform import Script, run_script
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import resolve
 from wasmlab_ref.features import WASM_3
@@ -58,6 +60,22 @@ def test_relaxed_choices_and_refused_growth(engines: list[Engine]) -> None:
         agree(engines, derive(12, number), profile)
 
 
+@pytest.mark.slow
+def test_collecting_at_every_allocation(engines: list[Engine], core_suite: Path) -> None:
+    """What is lost between two collections is lost then: on generated cases, and the suite's scripts that allocate."""
+    target = resolve("ref")
+    with Engine(dataclasses.replace(target, argv=(*target.argv, "stress=1"))) as stressed:
+        for number in range(300):
+            agree([engines[0], stressed], derive(14, number))
+        allocating = (b"struct.new", b"array.new", b"throw")
+        paths = [path for path in core_suite.glob("*.wast") if any(word in path.read_bytes() for word in allocating)]
+        assert len(paths) > 15
+        for path in paths:
+            tally = run_script(Script(path, path.name), stressed)
+            assert tally.total
+            assert tally.failures == []
+
+
 def compiled(**environment: str) -> Engine:
     """The C engine, built in another way."""
     target = resolve("ref")
@@ -76,10 +94,12 @@ def compiled(**environment: str) -> Engine:
     ],
     ids=str,
 )
-def test_other_builds(environment: dict[str, str]) -> None:
+def test_other_builds(environment: dict[str, str], core_suite: Path) -> None:
     compiler = environment.get("CC", "gcc")
     if not shutil.which(compiler):
         pytest.skip(f"no {compiler}")
     with Engine(resolve("ref")) as fast, compiled(**environment) as other:
         for number in range(300):
             agree([fast, other], derive(13, number))
+        for path in sorted(core_suite.glob("*.wast")):
+            assert run_script(Script(path, path.name), other).failures == []
