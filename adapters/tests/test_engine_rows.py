@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from wasmlab_adapters.errors import EngineUnavailable
+from wasmlab_adapters.probe import probe
 from wasmlab_adapters.registry import Target, resolve
 from wasmlab_matrices.load import load_engines
 from wasmlab_ref.case import Outcome
@@ -60,6 +61,11 @@ def test_features(target: Target) -> None:
     with target.worker() as worker:
         assert set(worker.hello["features"]) >= target.features
         assert worker.hello["version"].startswith(target.version)
+
+
+def test_it_keeps_the_protocol_and_every_bit(target: Target) -> None:
+    with target.worker() as worker:
+        assert [check for check in probe(worker) if not check.passed] == []
 
 
 def test_traps(target: Target) -> None:

@@ -25,7 +25,7 @@ from wasmlab_ref.text import parse_module
 from .engine import Engine
 from .lowering import encoded
 from .place import Place
-from .probe_features import EXACT, PROBES, Probe
+from .probe_features import EXACT, PROBES, Probe, across
 from .registry import Target
 from .runner import Worker
 from .wire import MAX_LINE
@@ -123,6 +123,7 @@ class _Prober:
         for name, needs, probe in EXACT:
             if closure(needs) <= set(self.claimed):
                 yield f"bits: {name}", partial(self.exact, probe)
+        yield "bits: from module to module", self.across
 
     # Conversations
 
@@ -146,6 +147,13 @@ class _Prober:
         wanted = [Outcome("returned"), *(outcome for _, outcome in calls)]
         for came, want in zip(outcomes, wanted, strict=True):
             _want(came == want, f"{came}, where {want} is right")
+
+    def across(self) -> None:
+        """Calls, globals and exceptions between two modules."""
+        texts, calls = across(self.claimed)
+        outcomes, _ = self.run([_module(text) for text in texts], *(step for step, _ in calls))
+        for came, (step, want) in zip(outcomes, calls, strict=True):
+            _want(came == want, f"{step}: {came}, where {want} is right")
 
     def feature(self, name: str) -> None:
         """A module that uses the feature."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
-from wasmlab_ref.case import Invoke, Outcome, Read, Step
+from wasmlab_ref.case import Instantiate, Invoke, Outcome, Read, Register, Step
 
 Probe: TypeAlias = tuple[str, list[tuple[Step, Outcome]]]
 """A module in the text format, and steps with what is right."""
@@ -143,3 +144,35 @@ EXACT: list[tuple[str, tuple[str, ...], Probe]] = [
     ),
 ]
 """Values that tend to be lost on the way: name, features needed, probe."""
+
+
+def across(features: Collection[str]) -> tuple[list[str], list[tuple[Step, Outcome]]]:
+    """Bits that go from module to module: as arguments and results, in globals, in exceptions.
+
+    For each type two modules in the text format, and steps with what is right.
+    """
+    values = {"i64": "i64:8000000000000001", "f32": "f32:7fa00001", "f64": "f64:fff0000000000001"}
+    if "simd" in features:
+        values["v128"] = "v128:ffa000017fa00001fff0000000000001"
+    able = "exceptions" in features
+    texts: list[str] = []
+    steps: list[tuple[Step, Outcome]] = []
+    for type_, value in values.items():
+        zero = f"({type_}.const {'i64x2 0 0' if type_ == 'v128' else '0'})"
+        first = f"""(module (global $g (export "g") (mut {type_}) {zero})
+            (func (export "f") (param {type_}) (result {type_}) (global.set $g (local.get 0)) (local.get 0)) {{}})"""
+        second = f"""(module (import "{type_}" "f" (func $f (param {type_}) (result {type_})))
+            (import "{type_}" "g" (global $g (mut {type_}))) {{}}
+            (func (export "call") (param {type_}) (result {type_}) (drop (call $f (local.get 0))) (global.get $g)))"""
+        throws = f"""(tag $e (export "e") (param {type_}))
+            (func (export "throw") (param {type_}) (throw $e (local.get 0)))"""
+        catches = f"""(import "{type_}" "e" (tag $e (param {type_})))
+            (import "{type_}" "throw" (func $throw (param {type_})))
+            (func (export "caught") (param {type_}) (result {type_}) (block $h (result {type_})
+                (try_table (catch $e $h) (call $throw (local.get 0))) unreachable))"""
+        number = len(texts)
+        texts += [first.format(throws if able else ""), second.format(catches if able else "")]
+        steps += [(step, Outcome("returned")) for step in (Instantiate(type_, number), Register(type_, type_))]
+        steps.append((Instantiate("a", number + 1), Outcome("returned")))
+        steps += [_call(export, value, value) for export in ("call", "caught")[: 1 + able]]
+    return texts, steps
