@@ -64,8 +64,13 @@ def test_features(target: Target) -> None:
 
 
 def test_it_keeps_the_protocol_and_every_bit(target: Target) -> None:
+    """All but what the row says, and that is still true."""
+    engine, _, variant = target.name.partition("/")
+    row = load_engines()[engine]
+    known = row.fails | (row.variants[variant].fails if variant else {})
     with target.worker() as worker:
-        assert [check for check in probe(worker) if not check.passed] == []
+        broken = {check.name: check.detail for check in probe(worker) if not check.passed}
+    assert broken.keys() == known.keys(), broken
 
 
 def test_traps(target: Target) -> None:

@@ -92,6 +92,8 @@ class Variant:
     without: tuple[str, ...] = ()
     adds: tuple[str, ...] = ()
     """Features that only its flags switch on."""
+    fails: dict[str, str] = field(default_factory=dict)
+    """Rules of `wasmlab engines probe` that it is known to break, and why."""
     module: str = ""
     """A worker of its own, as in `EngineRow`."""
     compiled: bool = False
@@ -150,6 +152,8 @@ class EngineRow:
     """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
     limits: Limits = field(default_factory=Limits)
     quirks: tuple[Quirk, ...] = ()
+    fails: dict[str, str] = field(default_factory=dict)
+    """Rules of `wasmlab engines probe` that it is known to break in every variant, and why."""
     variants: dict[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
