@@ -1,6 +1,6 @@
 """Where does the time of a campaign go?  Runs one in this process and says how many microseconds a case each part took.
 
-    taskset -c 1 python lab/tests/throughput.py --engines ref/fast,wasmtime --cases 3000 --seed 1
+    taskset -c 1 python lab/tests/throughput.py --engines ref,wasmtime --cases 3000 --seed 1
 
 Everything is processor time: the lab's by part (a part's time is without that of the parts which it calls), a worker's
 by the kernel's account.  `-j 1`, as in `wasmlab fuzz`, with a store, so the sum of it all is what a case costs on one
@@ -199,7 +199,7 @@ def print_cases(made: list[Case], counts: Counter[str], reasons: Counter[str]) -
 def main() -> None:
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engines", default="ref/fast,wasmtime")
+    parser.add_argument("--engines", default="ref,wasmtime")
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--features", help="default: all that the engines have")
