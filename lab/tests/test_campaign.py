@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from wasmlab.campaign import SIBLINGS, Shard, derive, generate
 from wasmlab.errors import UsageError
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Arbiter, Judgement
-from wasmlab.model import Batch, Campaign, EngineRecord
+from wasmlab.model import REACHED, Batch, Campaign, EngineRecord
 from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
 from wasmlab.plan import Plan
@@ -362,3 +363,29 @@ def test_the_reference_is_asked_for_the_choices_of_the_other_engine() -> None:
     assert batch.counters["agree"] == 3
     assert batch.choices["ref/py"] == batch.choices["x86"]
     assert (batch.choices["x86"]["nan"], batch.choices["x86"]["i8x16.relaxed_swizzle"]) == ("x86", "1")
+
+
+class Telling(zoo.LocalEngine):
+    """Says which rules a case used: one for each number that it is called with."""
+
+    hello = MappingProxyType({"rules": True})
+
+    def collect(self) -> zoo.Answer:
+        case, _ = self.queue[0]
+        answer = super().collect()
+        numbers = {arg for step in case.steps if isinstance(step, Invoke) for arg in step.args}
+        return replace(answer, rules=frozenset(f"rule {len(case.modules[0]) % 3} {number}" for number in numbers))
+
+
+def test_the_first_case_that_reaches_something_is_kept(tmp_path: Path) -> None:
+    def resolve(name: str) -> zoo.LocalEngine:
+        return Telling(name) if name == "telling" else zoo.resolve(name)
+
+    names = ("right", "telling")
+    for examples in (20, 60):  # the second time nothing is new
+        with Store(tmp_path, campaign(*names)) as store:
+            hunt(plan(*names, resolve=resolve, examples=examples), store, 1, lambda: False)
+        samples = load(tmp_path).samples
+        assert {sample.reason for sample in samples} == {REACHED}
+        assert 1 <= len(samples) <= 3
+    assert len(load(tmp_path).rules) <= 6

@@ -15,7 +15,7 @@ import pytest
 
 from wasmlab import store as store_module
 from wasmlab.errors import Missing, UsageError
-from wasmlab.model import Batch, Campaign, Divergence, EngineRecord, Sample
+from wasmlab.model import REACHED, Batch, Campaign, Divergence, EngineRecord, Sample
 from wasmlab.store import FILE, SAMPLES, SCHEMA, Store, load
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
@@ -183,3 +183,13 @@ def test_what_agreed_takes_no_room(tmp_path: Path) -> None:
             store.record(Batch(list(range(start, start + 1000)), counters=Counter(cases=1000, agree=1000)))
         assert store._db.execute("SELECT done FROM campaign").fetchone()[0] == "[[0, 100000]]"
         assert store._db.execute("SELECT count(*) FROM cases").fetchone()[0] == 0
+
+
+def test_cases_that_reached_something_new_are_all_kept(tmp_path: Path) -> None:
+    with Store(tmp_path, CAMPAIGN) as store:
+        assert store.reached == frozenset()
+        batch = Batch(rules=Counter({"Step_pure/nop": 1}), instructions=Counter({"nop": 2}), counters=Counter(cases=3))
+        batch.samples += [Sample(REACHED, n, CASE, {}) for n in range(SAMPLES + 5)]
+        store.record(batch)
+        assert store.reached == {"Step_pure/nop", "nop"}
+    assert len(load(tmp_path).samples) == SAMPLES + 5

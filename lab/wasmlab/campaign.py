@@ -23,7 +23,7 @@ from .choices import Choices, choices_of, probes, profile_of
 from .foreign import plain
 from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
-from .model import Batch, Divergence, EngineRecord, Progress, Sample, kept
+from .model import REACHED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
 from .plan import EngineLike, Plan
 from .signature import opcodes, size
@@ -133,6 +133,7 @@ class Shard:
         self._judgement = Judgement(plan.merged, arbiter)
         self._hunter = Hunter(plan, self._judgement)
         self._samples: Counter[str] = Counter()
+        self._reached = set(plan.reached)
         self._started = 0.0
 
     def __enter__(self) -> Shard:
@@ -248,14 +249,20 @@ class Shard:
     def _count(self, index: int, case: Case, answers: dict[str, Any]) -> None:
         counters = self.batch.counters
         by_outcomes: list[tuple[Sequence[Outcome], list[str]]] = []
+        fresh: set[str] = set()
         for name, answer in answers.items():
             alike = next((names for outcomes, names in by_outcomes if outcomes == answer.outcomes), None)
             if alike is None:
                 by_outcomes.append((answer.outcomes, alike := []))
             alike.append(name)
             if rules := getattr(answer, "rules", ()):
+                executed = set(getattr(answer, "executed", ()))
                 self.batch.rules.update(set(rules))
-                self.batch.instructions.update(set(getattr(answer, "executed", ())))
+                self.batch.instructions.update(executed)
+                fresh |= executed.union(rules) - self._reached
+        if fresh:
+            self._reached |= fresh
+            self.batch.samples.append(Sample(REACHED, index, case, {}))
         calls = [at for at, step in enumerate(case.steps) if type(step) is Invoke]
         observed = any(type(step) is Read for step in case.steps)
         counters["calls"] += len(calls)

@@ -52,6 +52,7 @@ class Hunter:
     def __init__(self, plan: Plan, judgement: Judgement) -> None:
         self.plan, self.judgement = plan, judgement
         self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
+        self._sizes: dict[str, int] = {}
         self._met: Counter[str] = Counter()
         self._stale: Counter[str] = Counter()
 
@@ -103,14 +104,16 @@ class Hunter:
                 fields["sentence"] += models
                 known = self.plan.known.reason(signature, engines)
                 new = signature.id not in self._signatures[key]
-                if new and slow == 1 and fields["stage"] != "probe":
+                better = fields["size"] < self._sizes.get(signature.id, fields["size"] + 1)
+                if better and slow == 1 and fields["stage"] != "probe":
                     fields["trace"] = last_words(fields["reduced"], engines)
                 break
         else:
             return again
         if stop():
             return None
-        if new:
+        if better:
+            self._sizes[signature.id] = fields["size"]
             fields["confirmed"] = confirmed(fields["reduced"], names, self.plan.resolve, self.judgement)
         self._stale[key] = 0 if new else self._stale[key] + 1
         self._signatures[key][signature.id] = signature

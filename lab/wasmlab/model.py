@@ -95,9 +95,13 @@ class Divergence:
     """What the engines computed up to the first difference (`trace.last_words`), in the order of `answers`."""
 
 
+REACHED = "reached something new"
+"""Why a case is kept that was the first to use a rule of the standard or an instruction."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A case kept because it was inconclusive for `reason`, or did not diverge again ("not reproduced")."""
+    """A case kept because it was inconclusive for `reason`, did not diverge again ("not reproduced"), or is REACHED."""
 
     reason: str
     index: int

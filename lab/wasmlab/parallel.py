@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -75,6 +75,7 @@ def hunt(
     On KeyboardInterrupt what is known is recorded, and the exception goes on.
     """
     totals = Totals()
+    plan = replace(plan, reached=store.reached)
     batches = _alone(plan, store.progress, stop) if jobs == 1 else _together(plan, store.progress, jobs, stop)
     try:
         last = time.monotonic()

@@ -51,3 +51,5 @@ class Plan:
     arbiter: str = ""
     known: Known = field(default_factory=Known)
     reduce_seconds: float = 5.0
+    reached: frozenset[str] = frozenset()
+    """Rules and instructions that the campaign had reached before: cases that reach others are kept."""

@@ -23,7 +23,7 @@ from wasmlab_ref.case import Case, Outcome
 
 from .errors import Missing, UsageError
 from .machine import machine
-from .model import Answers, Batch, Campaign, Divergence, EngineRecord, Progress, Run, Sample, Session
+from .model import REACHED, Answers, Batch, Campaign, Divergence, EngineRecord, Progress, Run, Sample, Session
 
 SCHEMA = 3
 """Version of the tables below; a store of a newer one is refused."""
@@ -123,6 +123,13 @@ class Store:
             self._db.execute("UPDATE sessions SET seconds = seconds + ? WHERE id = ?", (batch.seconds, self._session))
         self.progress = progress
 
+    @property
+    def reached(self) -> frozenset[str]:
+        """The rules and instructions that were seen so far."""
+        with _failures(self.folder):
+            rows = self._db.execute("SELECT name FROM counts WHERE kind IN ('rules', 'instructions')")
+            return frozenset(name for (name,) in rows)
+
     def _divergence(self, found: Divergence) -> None:
         """Insert a divergence; of two with one signature the smaller case stays, and both are counted."""
         row = self._db.execute("SELECT * FROM divergences WHERE id = ?", (found.id,)).fetchone()
@@ -145,7 +152,7 @@ class Store:
 
     def _sample(self, sample: Sample) -> None:
         kept = self._db.execute("SELECT count(*) FROM samples WHERE reason = ?", (sample.reason,)).fetchone()[0]
-        if kept < SAMPLES:
+        if kept < SAMPLES or sample.reason == REACHED:
             body = json.dumps(_answers_to_json(sample.answers))
             row = (sample.reason, sample.index, body, self._case(sample.case))
             self._db.execute("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?)", row)
