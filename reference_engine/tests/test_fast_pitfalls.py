@@ -20,6 +20,7 @@ from wasmlab_ref.case import Invoke, Outcome, Register
 from wasmlab_ref.encode import encode
 from wasmlab_ref.fast import build
 from wasmlab_ref.fast.engine import Get, Load, Step, Store
+from wasmlab_ref.fast.engine import _Limits as LIMITS
 from wasmlab_ref.limits import Limits
 from wasmlab_ref.text import parse_module
 
@@ -126,6 +127,45 @@ def test_operands_at_once_have_a_limit() -> None:
     assert fast.check(thousand_operands_a_call(9_999)).stage == ""
     assert fast.check(thousand_operands_a_call(10_001)).stage == "exhausted"
     assert fast.check(thousand_operands_a_call(1_000_000)).stage == "exhausted"
+
+
+# Values
+
+
+class Externval(ctypes.Structure):
+    """wl_externval of wl.h."""
+
+    _fields_ = (("kind", ctypes.c_uint32), ("p", ctypes.c_void_p))
+
+
+def test_the_upper_half_of_a_float_is_zero_for_embedders() -> None:
+    """Its slot had an i64 before, which no caller and no reader of the global is to see."""
+    text = """(global $g (export "g") (mut f32) (f32.const 0)) (memory 1)
+        (func $spoil (param i64 i64 i64) (result i64) (i64.or (local.get 0) (i64.or (local.get 1) (local.get 2))))
+        (func (export "f") (param $at i32) (result f32 f32)
+          (drop (call $spoil (i64.const -1) (i64.const -1) (i64.const -1)))
+          (f32.load (local.get $at)) (f32.load offset=4 (local.get $at))
+          (global.set $g (f32.load offset=8 (local.get $at))))"""
+    library, pointer = ctypes.CDLL(str(build.library())), ctypes.c_void_p
+    for name in ("wl_engine_new", "wl_store_new"):
+        getattr(library, name).restype = pointer
+    library.wl_export_named.restype = Externval
+    library.wl_default_limits.restype = LIMITS
+    limits, module, instance, error = library.wl_default_limits(), pointer(), pointer(), fast.WlError()
+    engine, status, data = pointer(library.wl_engine_new()), ctypes.c_int(), binary(text)
+    store = pointer(library.wl_store_new(engine, ctypes.byref(limits), None))
+    size = ctypes.c_size_t(len(data))
+    assert not library.wl_load(engine, data, size, ctypes.byref(limits), ctypes.byref(module), ctypes.byref(error))
+    made = (ctypes.byref(instance), ctypes.byref(error), ctypes.byref(status))
+    assert not library.wl_instantiate(store, module, None, *made)
+    argument, results, value = (ctypes.c_uint64 * 1)(), (ctypes.c_uint64 * 2)(), (ctypes.c_uint64 * 2)()
+    func, found = (library.wl_export_named(instance, name, ctypes.c_size_t(1)) for name in (b"f", b"g"))
+    assert library.wl_execute(store, pointer(func.p), argument, results) == 0
+    library.wl_global_get(pointer(found.p), value)
+    assert ([*results], value[0]) == ([0, 0], 0)
+    library.wl_store_free(store)
+    library.wl_module_release(module)
+    library.wl_engine_free(engine)
 
 
 # Collections

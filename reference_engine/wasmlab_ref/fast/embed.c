@@ -39,7 +39,10 @@ bool wl_memory_write(wl_meminst *m, uint64_t at, const void *from, size_t size) 
 }
 
 wl_type wl_global_type(const wl_globalinst *g) { return g->type; }
-void wl_global_get(const wl_globalinst *g, uint64_t value[2]) { memcpy(value, g->value, sizeof g->value); }
+void wl_global_get(const wl_globalinst *g, uint64_t value[2]) {
+    memcpy(value, g->value, sizeof g->value);
+    if (g->type == WL_F32) value[0] = (uint32_t)value[0];
+}
 bool wl_global_set(wl_globalinst *g, const uint64_t value[2]) {
     if (g->mutable_) memcpy(g->value, value, sizeof g->value);
     return g->mutable_;

@@ -465,6 +465,13 @@ static int start(WL_PARAMS) {
 static int start(WL_PARAMS) { return ip->h(WL_ARGS); }
 #endif
 
+/* What is left in the upper half of an f32's slot is nobody's business. */
+static void copy_results(const wl_deftype *type, const uint64_t *from, uint64_t *to) {
+    memcpy(to, from, (size_t)type->u.func.result_slots * 8);
+    for (uint32_t i = 0, slot = 0; i < type->u.func.n_results; slot += wl_slots(type->u.func.results[i++]))
+        if (type->u.func.results[i] == WL_F32) to[slot] = (uint32_t)to[slot];
+}
+
 /* A call from outside, or from a host function.  After anything but WL_DONE the frames of the run are gone. */
 int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *results) {
     bool outermost = x->active == 0;
@@ -511,6 +518,6 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
     x->n_foreign = n_foreign;
     x->depth = depth;
     x->top = top;
-    if (!status && n_results) memcpy(results, fp, (size_t)n_results * 8);
+    if (!status && n_results) copy_results(f->type, (const uint64_t *)fp, results);
     return status;
 }
