@@ -28,7 +28,7 @@
 /* As limits.py has them.  The front end reads the first three. */
 typedef struct wl_limits {
     uint32_t features;        /* bits WL_FEATURE_* of opcodes.h */
-    uint64_t module_bytes;    /* at most 1 GiB */
+    uint64_t module_bytes;    /* at most 256 MiB */
     uint64_t validation_work; /* types pushed and compared by one module's sequences of types */
     int64_t fuel;             /* calls and branches backwards, and 64 bytes each of work in bulk; INT64_MAX: none */
     uint32_t call_depth, host_depth;
