@@ -12,6 +12,7 @@ import pytest
 import zoo
 from test_campaign import campaign, make, plan
 
+from wasmlab import parallel
 from wasmlab.campaign import derive
 from wasmlab.errors import LabError
 from wasmlab.model import Progress
@@ -86,6 +87,7 @@ def test_a_process_that_is_killed_at_its_start_is_replaced_a_few_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FLAG, str(tmp_path / "flag"))
+    monkeypatch.setattr(parallel, "STARTS", 3)
     with Store(tmp_path / "a", campaign("right", "also")) as store:
         hunt(plan("right", "also", resolve=killed_at_its_start, examples=40), store, 2, lambda: False)
     assert load(tmp_path / "a").cases == 40

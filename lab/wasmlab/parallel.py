@@ -30,6 +30,9 @@ BLOCK = 32
 DEATHS = 3
 """How many processes may die over a case before it is given up."""
 
+STARTS = 10
+"""How many processes in a row may be killed from outside before they have said a word."""
+
 LOST = "lost with a process of the lab"
 
 _PR_SET_PDEATHSIG = 1
@@ -192,7 +195,7 @@ def _collect(
                 members.remove(member)
                 member.end(time.monotonic() + GRACE)
                 silent = 0 if member.heard else silent + 1
-                if silent and (member.process.exitcode != -signal.SIGKILL or silent >= DEATHS):
+                if silent and (member.process.exitcode != -signal.SIGKILL or silent >= STARTS):
                     raise LabError(
                         f"a process of the campaign died at its start (status {member.process.exitcode})"
                     ) from None
