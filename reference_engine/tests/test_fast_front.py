@@ -331,3 +331,19 @@ def test_eight_processes_build_once(tmp_path: Path) -> None:
     sources = [path.read_text() for path in build.FOLDER.glob("*.c")]
     assert len(log.read_text().splitlines()) == len(sources) + sum("EVENT" in text for text in sources) + 2
     assert [path.name for path in (tmp_path / "cache" / "fast").iterdir() if path.is_dir()] == []
+
+
+def test_what_a_killed_build_left_goes(tmp_path: Path) -> None:
+    """A compiler that kills whoever started it, the first time."""
+    mark, compiler = tmp_path / "mark", tmp_path / "cc"
+    compiler.write_text(
+        f'#!/bin/sh\nfor last; do :; done\necho built > "$last"\n[ -e {mark} ] || {{ : > {mark}; kill -9 $PPID; }}\n'
+    )
+    compiler.chmod(0o755)
+    program = [sys.executable, "-c", "from wasmlab_ref.fast.build import library; print(library().read_text())"]
+    environment = _environment(CC=str(compiler), WASMLAB_CACHE=str(tmp_path / "cache"))
+    assert subprocess.run(program, env=environment, capture_output=True).returncode == -9
+    folder = tmp_path / "cache" / "fast"
+    assert [path for path in folder.iterdir() if path.is_dir()]
+    assert subprocess.run(program, env=environment, capture_output=True).stdout.strip() == b"built"
+    assert [path for path in folder.iterdir() if path.is_dir()] == []

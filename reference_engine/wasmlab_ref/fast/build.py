@@ -141,8 +141,10 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _build(compiler: Sequence[str], options: Sequence[str], target: Path) -> None:
-    """Both libraries, `target` with ".so" and "-events.so"."""
-    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as name:
+    """Both libraries, `target` with ".so" and "-events.so"; the lock is held."""
+    for killed in target.parent.glob(f"build-{target.name}-*"):
+        shutil.rmtree(killed, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"build-{target.name}-", dir=target.parent) as name:
         part = Path(name)
         sources = sorted(FOLDER.glob("*.c"), key=lambda path: -path.stat().st_size)
         plain = {path: part / f"{path.stem}.o" for path in sources}
