@@ -292,6 +292,7 @@ def main() -> int:
     parser.add_argument("--engine", default="wasmtime", help="what spins in compiled code")
     parser.add_argument("--only", choices=["kills", "disk", "spin"], help="one of the three")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without ending the campaign
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if args.only in (None, "spin"):
