@@ -53,13 +53,14 @@ def test_a_process_that_dies_is_replaced_and_its_cases_are_done(
     assert [(d.id, d.count) for d in killed.divergences] == [(d.id, d.count) for d in whole.divergences]
 
 
-def test_a_case_that_kills_every_process_is_given_up(tmp_path: Path) -> None:
+def test_a_case_that_kills_every_process_is_given_up_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "BLOCK", 4)
     with Store(tmp_path, campaign("right", "also")) as store:
         hunt(plan("right", "also", make=deadly, examples=60), store, 2, lambda: False)
     run = load(tmp_path)
     assert run.progress.low == run.cases == 60
-    assert 1 <= run.inconclusive[LOST] < 40
-    assert run.counters["agree"] + run.inconclusive[LOST] == 60
+    assert run.inconclusive == {LOST: 1}
+    assert run.counters["agree"] == 59
 
 
 def broken(seed: int, features: frozenset[str]) -> Case:
@@ -105,13 +106,23 @@ def test_errors_in_a_process_end_the_campaign(tmp_path: Path) -> None:
 def test_numbers_are_handed_out_once_unless_they_are_lost() -> None:
     numbers = Numbers(Progress(2, {4, 5}), 10)
     assert numbers.block() == [2, 3, 6, 7, 8, 9]
-    assert numbers.block() == []
+    assert numbers.block() == numbers.group() == []
+    assert not numbers.left
+    assert numbers.lost(set()) is None
+    assert not numbers.left
+    assert numbers.lost({7, 3, 8}) is None
+    assert numbers.left
+    assert numbers.group() == [3, 7, 8]
+    assert numbers.lost({3, 7, 8}, group=True) is None
+    assert [numbers.group(), numbers.group(), numbers.group()] == [[3], [7, 8], []]
     for _ in range(DEATHS - 1):
-        assert numbers.lost({7, 3}) is None
-        assert [numbers.block() for _ in range(3)] == [[3], [7], []]
-    given_up = numbers.lost({7})
+        assert numbers.lost({7}, group=True) is None
+        assert numbers.group() == [7]
+    assert not Numbers(Progress(), None, deadline=0.0).left
+    given_up = numbers.lost({7}, group=True)
     assert given_up is not None
     assert (given_up.done, given_up.inconclusive) == ([7], {LOST: 1})
+    assert not numbers.left
 
 
 def test_a_killed_lab_leaves_no_process_and_goes_on(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -28,7 +27,7 @@ BLOCK = 32
 """Case numbers handed to a process at once; it asks for the next ones while it does them."""
 
 DEATHS = 3
-"""How many processes may die over a case before it is given up."""
+"""How many processes may die over a case alone before it is given up."""
 
 STARTS = 10
 """How many processes in a row may be killed from outside before they have said a word."""
@@ -103,51 +102,71 @@ def _alone(plan: Plan, progress: Progress, stop: Callable[[], bool]) -> Generato
 
 
 class Numbers:
-    """Hands out case numbers: first those that were lost with a process, then new ones."""
+    """Hands out case numbers: blocks of new ones, and groups of those that were lost with a process."""
 
-    def __init__(self, progress: Progress, examples: int | None) -> None:
+    def __init__(self, progress: Progress, examples: int | None, deadline: float | None = None) -> None:
         self.done = Progress(progress.low, set(progress.above))
-        self._new = count(progress.low)
+        self._deadline = deadline
+        self._next = progress.low
         self._examples = examples
-        self._lost: deque[int] = deque()
+        self._groups: deque[list[int]] = deque()
         self._deaths: Counter[int] = Counter()
 
     def block(self) -> list[int]:
-        """The next numbers; none when there are no more.  Lost ones come singly, so that a deadly one stands out."""
-        if self._lost:
-            return [self._lost.popleft()]
+        """The next new numbers; none when there are no more."""
         found: list[int] = []
-        while len(found) < BLOCK:
-            number = next(self._new)
-            if self._examples is not None and number >= self._examples:
-                break
-            if number not in self.done:
-                found.append(number)
+        while len(found) < BLOCK and not self._ended:
+            if self._next not in self.done:
+                found.append(self._next)
+            self._next += 1
         return found
 
-    def lost(self, numbers: set[int]) -> Batch | None:
-        """A process died that had these in hand; a batch that gives up those that were there too often, if any were."""
-        self._deaths.update(numbers)
-        given_up = sorted(number for number in numbers if self._deaths[number] >= DEATHS)
-        self._lost.extend(sorted(numbers.difference(given_up)))
-        if not (lost := len(given_up)):
-            return None
-        return Batch(given_up, counters=Counter(cases=lost, inconclusive=lost), inconclusive=Counter({LOST: lost}))
+    def group(self) -> list[int]:
+        """Numbers that were lost, to be done by a process that does nothing else; none if none were."""
+        return self._groups.popleft() if self._groups else []
+
+    @property
+    def left(self) -> bool:
+        """Is there anything more to hand out, and time for it?"""
+        late = self._deadline is not None and time.monotonic() >= self._deadline
+        return not late and (bool(self._groups) or not self._ended)
+
+    @property
+    def _ended(self) -> bool:
+        return self._examples is not None and self._next >= self._examples
+
+    def lost(self, numbers: set[int], group: bool = False) -> Batch | None:
+        """A process died that had these in hand; `group`: they were one, and there was nothing else.
+
+        They are done again as a group, a group as its halves, until the deadly one stands alone.  The batch gives that
+        one up, after it was alone `DEATHS` times.
+        """
+        found = sorted(numbers)
+        if group and len(found) == 1:
+            self._deaths.update(found)
+            if self._deaths[found[0]] >= DEATHS:
+                return Batch(found, counters=Counter(cases=1, inconclusive=1), inconclusive=Counter({LOST: 1}))
+        half = len(found) // 2 if group else 0
+        self._groups.extend(part for part in (found[:half], found[half:]) if part)
+        return None
 
 
 class _Member:
     """A process of the campaign, as its parent sees it."""
 
-    def __init__(self, context: Any, plan: Plan, ending: Any) -> None:
+    def __init__(self, context: Any, plan: Plan, ending: Any, group: list[int]) -> None:
+        self.group, self._given = group, False
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_shard, args=(plan, theirs, ending, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
-        self.holds: set[int] = set()
-        self.heard = False
+        self.holds = set(group)
+        self.heard = self.dead = False
 
-    def hand(self, numbers: list[int]) -> None:
-        """Give it numbers to do; if it is dead, that is found out when it is listened to."""
+    def hand(self, left: Numbers) -> None:
+        """Give it numbers to do: its group and no more, or new ones.  If it is dead, that is found out by listening."""
+        numbers = left.block() if not self.group else [] if self._given else self.group
+        self._given = True
         self.holds.update(numbers)
         with contextlib.suppress(OSError):
             self.pipe.send(numbers)
@@ -164,11 +183,10 @@ class _Member:
 def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool]) -> Generator[Batch, None, None]:
     context = multiprocessing.get_context("spawn")
     ending = context.RawValue("b", 0)  # without a lock, which might be held by one that is killed
-    members = [_Member(context, plan, ending) for _ in range(jobs)]
+    members = [_Member(context, plan, ending, []) for _ in range(jobs)]
     try:
-        yield from _collect(
-            members, Numbers(progress, plan.examples), ending, stop, lambda: _Member(context, plan, ending)
-        )
+        numbers = Numbers(progress, plan.examples, plan.deadline)
+        yield from _collect(members, numbers, ending, stop, lambda group: _Member(context, plan, ending, group))
     finally:
         ending.value = 1
         deadline = time.monotonic() + GRACE
@@ -177,7 +195,7 @@ def _together(plan: Plan, progress: Progress, jobs: int, stop: Callable[[], bool
 
 
 def _collect(
-    members: list[_Member], left: Numbers, ending: Any, stop: Callable[[], bool], replacement: Callable[[], _Member]
+    members: list[_Member], left: Numbers, ending: Any, stop: Callable[[], bool], start: Callable[[list[int]], _Member]
 ) -> Generator[Batch, None, None]:
     """Batches of all processes, until each has said that it is done; one that dies is replaced."""
     alive = {member.pipe: member for member in members}
@@ -191,30 +209,33 @@ def _collect(
             try:
                 said = pipe.recv()
             except (EOFError, OSError):  # also in the middle of a message
-                del alive[pipe]
-                members.remove(member)
-                member.end(time.monotonic() + GRACE)
                 silent = 0 if member.heard else silent + 1
-                if silent and (member.process.exitcode != -signal.SIGKILL or silent >= STARTS):
-                    raise LabError(
-                        f"a process of the campaign died at its start (status {member.process.exitcode})"
-                    ) from None
-                if given_up := left.lost(member.holds):
+                _bury(member, members, silent)
+                if given_up := left.lost(member.holds, bool(member.group) and member.heard):
                     yield given_up
-                if not ending.value:
-                    members.append(another := replacement())
-                    alive[another.pipe] = another
-                continue
+                said = None
+                member.dead = True
             if isinstance(said, BaseException):
                 raise said
             if said is None:
                 del alive[pipe]
+                if (member.dead or member.group) and left.left and not ending.value:
+                    members.append(another := start(left.group()))
+                    alive[another.pipe] = another
             elif isinstance(said, Batch):
                 member.holds.difference_update(said.done)
                 yield said
             else:
                 member.heard = True
-                member.hand(left.block())
+                member.hand(left)
+
+
+def _bury(member: _Member, members: list[_Member], silent: int) -> None:
+    """A process has died; an error if it cannot have been by chance: it does not even start."""
+    members.remove(member)
+    member.end(time.monotonic() + GRACE)
+    if silent and (member.process.exitcode != -signal.SIGKILL or silent >= STARTS):
+        raise LabError(f"a process of the campaign died at its start (status {member.process.exitcode})") from None
 
 
 def _shard(plan: Plan, pipe: Connection, ending: Any, parent: int) -> None:
