@@ -249,7 +249,9 @@ def test_damaged_archives(tmp_path: Path, wheel: Path) -> None:
 
 
 def test_modes(tmp_path: Path) -> None:
-    wheel = archive(tmp_path / "x.whl", ("run", b"", 0o104755), ("data", b"", 0o100666))
+    script = "x-1.data/scripts/run"
+    wheel = archive(tmp_path / "x.whl", ("run", b"", 0o104755), ("data", b"", 0o100666), (script, b"", 0o100644))
     unpack([wheel], tmp_path / "out")
     assert (tmp_path / "out" / "run").stat().st_mode & 0o7777 == 0o700
     assert (tmp_path / "out" / "data").stat().st_mode & 0o7777 == 0o600
+    assert (tmp_path / "out" / script).stat().st_mode & 0o7777 == 0o700

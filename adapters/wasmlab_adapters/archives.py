@@ -80,8 +80,9 @@ class Unpacker:
                 if entry.is_dir():
                     self._place(path.name, (*parts, ""))
                 else:
+                    script = len(parts) > 2 and parts[0].endswith(".data") and parts[1] == "scripts"  # as pip does
                     with archive.open(entry) as source:
-                        self._file(path.name, parts, mode, source)
+                        self._file(path.name, parts, mode | 0o100 * script, source)
 
     def _tar(self, path: Path) -> None:
         with gzip.open(path) as whole:

@@ -106,6 +106,7 @@ class _Prober:
         yield "raw lines: marks, ids, order, garbage", self.raw
         yield "several requests at once", self.window
         yield "instances and register", self.instances
+        yield "names beyond ASCII", self.names
         yield "requests are isolated", self.isolation
         yield "sessions", self.sessions
         yield "a failing step does not end its request", self.failing_steps
@@ -205,6 +206,15 @@ class _Prober:
         wrong = _module('(module (import "M" "f" (func (param i32))))')
         (*_, mismatch), _ = self.run([first, wrong], Instantiate("a", 0), Register("a", "M"), Instantiate("b", 1))
         _want(mismatch.kind == "unlinkable", f"import of another type: {mismatch}")
+
+    def names(self) -> None:
+        """Lines are UTF-8, escaped or not; names are any characters."""
+        name = "\ufeff\u00e9\u212b\U0001f40d"
+        module = _module('(module (func (export "x") (result i32) (i32.const 7)))')
+        size = len(name.encode())
+        module = module.replace(b"\x07\x05\x01\x01x", bytes((7, 4 + size, 1, size)) + name.encode())
+        (_, called), _ = self.run([module], Instantiate("a", 0), Invoke("a", name))
+        _want(called == Outcome("returned", ("i32:7",)), f"a function {name!a}: {called}")
 
     def isolation(self) -> None:
         self.ask({"do": "instantiate", "name": "a", "module": encoded(_module("(module)")), "imports": []})

@@ -7,6 +7,9 @@
 // standard output needs no guarding.
 "use strict";
 
+// The readline() of shells takes each byte for a character.
+const utf8 = (line) => (line && /[\x80-\xff]/.test(line) ? decodeURIComponent(escape(line)) : line);
+
 const host = (() => {
   // An answer goes out together with the mark of the next request, where that is here already.
   const lines = (read, write) => {
@@ -45,11 +48,11 @@ const host = (() => {
   if (typeof scriptArgs !== "undefined")
     return {
       name: "SpiderMonkey shell", args: scriptArgs, text: (path) => os.file.readFile(path),
-      next: readline, say: print, keep: print, collect: minorgc,
+      next: () => utf8(readline()), say: print, keep: print, collect: minorgc,
     };
   return {
     // Its readline() cannot tell an empty line from the end, which is as well: no request is empty.
-    name: "JavaScriptCore shell", args: globalThis.arguments, text: readFile, next: () => readline() || null,
+    name: "JavaScriptCore shell", args: globalThis.arguments, text: readFile, next: () => utf8(readline()) || null,
     say: print, keep: print, collect: edenGC,
   };
 })();
