@@ -54,8 +54,8 @@ def test_every_command_runs(
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     monkeypatch.chdir(tmp_path)
     for line in commands():
-        if line == "test":
-            continue  # the tests are running
+        if line == "test" or "./my-engine" in line:
+            continue  # the tests are running; the engine of the reader's own is test_add_an_engine's
         short = line
         for pattern, replacement in SHORTER:
             short = re.sub(pattern, replacement.format(core=shlex.quote(str(core_suite))), short)
@@ -70,5 +70,6 @@ def test_python_examples_hold() -> None:
 
 def test_links_lead_somewhere() -> None:
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        prose = re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)#]+)\)", prose):
             assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
