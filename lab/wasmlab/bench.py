@@ -278,16 +278,16 @@ def instance_memory(
 
 
 def _memory_each(engine: Any, kernel: Kernel) -> float | None:
-    before = after = 0
+    """Bytes for each of the instances after the first ones, as many as one store takes; None if it is too few."""
+    before = after = made = 0
     with engine.session(60.0) as session:
-        for number in range(INSTANCES):
-            if number == WARM_INSTANCES:
-                before = engine.worker.resident()
-            if session.instantiate(f"i{number}", kernel.binary).kind != "returned":
-                return None
-            if before and number % WARM_INSTANCES == 0:
+        while made < INSTANCES and after - before <= ENOUGH_MEMORY:
+            if session.instantiate(f"i{made}", kernel.binary).kind != "returned":
+                break
+            made += 1
+            if made == WARM_INSTANCES:
+                before = after = engine.worker.resident()
+            elif before and made % WARM_INSTANCES == 0:
                 after = engine.worker.resident()
-                if after - before > ENOUGH_MEMORY:
-                    break
         after = engine.worker.resident()
-    return max(after - before, 0) / (number + 1 - WARM_INSTANCES) if before else None
+    return max(after - before, 0) / (made - WARM_INSTANCES) if before and made >= 2 * WARM_INSTANCES else None
