@@ -272,6 +272,19 @@ struct wl_store {
 #endif
 };
 
+/* For MemorySanitizer: slots that nobody has written in this run, and those that are looked at all the same. */
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+#include <sanitizer/msan_interface.h>
+#define WL_UNWRITTEN(at, size) __msan_poison(at, size)
+#define WL_WRITTEN(at, size) __msan_unpoison(at, size)
+#endif
+#endif
+#ifndef WL_UNWRITTEN
+#define WL_UNWRITTEN(at, size) (void)0
+#define WL_WRITTEN(at, size) (void)0
+#endif
+
 /* ---- Between the files --------------------------------------------------------------------------------------- */
 
 void wl_translator_free(struct translator *);

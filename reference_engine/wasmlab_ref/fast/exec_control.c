@@ -480,6 +480,7 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
         x->fuel_rest = x->limits.fuel;
         x->depth = x->limits.call_depth;
         x->top = x->stack;
+        WL_UNWRITTEN(x->stack, x->stack_bytes < 65536 ? x->stack_bytes : 65536);
         int status = wl_next_slice(x);
         if (status) return status;
     } else if (x->host_depth >= x->limits.host_depth) {

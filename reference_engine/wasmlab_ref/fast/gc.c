@@ -172,6 +172,7 @@ static large *find_large(const wl_gcheap *h, uint64_t address) {
 
 /* Any 64 bits may come here; what is no object in use is ignored. */
 static void mark(wl_gcheap *h, wl_refval r) {
+    WL_WRITTEN(&r, sizeof r);
     if (!r || WL_TAG(r) || (r & 7)) return;
     block *b = find_block(h, r);
     if (b) {
