@@ -72,7 +72,7 @@ class Row:
             params = self.params
             if len(params) == 1:
                 b.expr(params[0], fuel, blind)
-            elif params and params[0] == params[1] and b.below(12) == 11:
+            elif params and params[0] == params[1] and b.below(8) == 7:
                 _shared(b, self, fuel, blind)
             elif params:
                 for i, param in enumerate(params):
@@ -189,6 +189,6 @@ def groups() -> dict[ValType | None, tuple[Group, ...]]:
     by_result: dict[ValType | None, list[Group]] = {}
     for (result, _, _), group in found.items():
         by_result.setdefault(result, []).append(group)
-        group.weight = 1 + len(group.rows).bit_length() // 2
+        group.weight = 1 + len(group.rows).bit_length() // 2 + len(group.rows) // 8
         group.of_memory = result == "at"
     return {result: tuple(members) for result, members in by_result.items()}

@@ -19,11 +19,13 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from zoo_check import ROOT, engines_of, rows_of, spelled
 
 from wasmlab.signature import NOISE, cause, opcodes
+from wasmlab.store import load
 from wasmlab_matrices.load import load_engines
 from wasmlab_ref.case import Case
 
@@ -41,6 +43,10 @@ class Hunt:
     cases: int = 0
     signature: str = ""
     others: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    """Instructions that reduction left of each finding."""
+    seconds: list[float] = field(default_factory=list)
+    """Processor time that it took."""
 
 
 def wasmlab(*args: str) -> tuple[Any, float]:
@@ -96,11 +102,14 @@ def hunt(row: dict[str, Any], folder: Path, names: dict[str, str], limit: float,
                                    "--out", out, "--no-html")  # fmt: skip
             result.cpu += used
             result.cases = answer["cases"]
+            stored = {divergence.signature: divergence for divergence in load(Path(out)).divergences}
             for divergence in answer["divergences"]:
                 signature = divergence["signature"]
                 if signature in looked:
                     continue
                 looked.add(signature)
+                result.sizes.append(stored[signature].size)
+                result.seconds.append(stored[signature].seconds)
                 if is_it(row, folder, names, Path(divergence["case"])):
                     result.signature = signature
                     return result
@@ -119,7 +128,7 @@ def main() -> int:
     args = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / name) for name in ROOTS)
     folder, chosen = rows_of(args.engine, args.rows)
-    known, found = load_engines(), 0
+    known, found, sizes, seconds = load_engines(), 0, [], []
     for row in chosen:
         if row["engine"] not in known:
             print(f"{row['id']:<28} not hunted: no engine {row['engine']} in the lab", flush=True)
@@ -131,11 +140,15 @@ def main() -> int:
             print(f"{row['id']:<28} not hunted: {error}", flush=True)
             continue
         found += bool(result.signature)
+        sizes += result.sizes
+        seconds += result.seconds
         state = "found" if result.signature else "not found"
         print(f"{row['id']:<28} {state:<10} {result.cpu:4.0f} CPU s {result.cases:7} cases  {result.signature}")
         for other in result.others:
             print(f"{'':<28} also: {other}")
         sys.stdout.flush()
+    if sizes:
+        print(f"{len(sizes)} findings: median {median(sizes):g} instructions, {median(seconds):.1f} CPU s to reduce")
     print(f"{found} of {len(chosen)} found")
     return 0 if found >= min(args.least, len(chosen)) else 1
 

@@ -55,7 +55,8 @@ def rows_of(engine: str | None, only: Sequence[str]) -> tuple[Path, list[dict[st
         print(f"no zoo.yaml in {folder}; set WASMLAB_ZOO", file=sys.stderr)
         raise SystemExit(3)
     rows = yaml.safe_load((folder / "zoo.yaml").read_text())["bugs"]
-    return folder, [r for r in rows if engine in (None, r["engine"]) and (not only or r["id"] in only)]
+    chosen = [r for r in rows if engine in (None, r["engine"]) and (not only or r["id"] in only)]
+    return folder, sorted(chosen, key=lambda r: only.index(r["id"])) if only else chosen
 
 
 def engines_of(row: dict[str, Any], flags: dict[str, str], limits: bool = False) -> dict[str, str]:
