@@ -6,7 +6,8 @@
  * registers:
  *
  *     ip         the instruction
- *     fp         the frame: parameters, declared locals, a wl_frame, then operands, in slots of 8 bytes
+ *     fp         the frame: parameters, a wl_frame, declared locals, constants of loops, then operands, in slots of
+ *                8 bytes
  *     mem, mem_len   memory 0 of the running instance, and how much of it is there (see wl_commit)
  *     acc        the last integer or reference that was computed; i32 is zero-extended, there and in slots
  *     x          the store
@@ -85,10 +86,15 @@ int wl_save(WL_PARAMS);
 #define TAIL(handler) WL_MUSTTAIL return handler(WL_ARGS)
 #endif
 
+/* Compilers compute `v` here, in its register: they save a uop neither by loading from `ip` at an offset before it is
+ * moved on, nor by making a sum of a sign bit a carry. */
+#define OPAQUE(v) __asm__("" : "+r"(v))
+
 #define OP(name) int name(WL_PARAMS)
 #define NEXT(words) \
     do { \
         ip += (words); \
+        OPAQUE(ip); \
         DISPATCH; \
     } while (0)
 #define SLOT(n) (fp + (size_t)(n) * 8)
@@ -97,12 +103,16 @@ int wl_save(WL_PARAMS);
 #define F64(n) (*(double *)SLOT(n))
 #define F32(n) (*(float *)SLOT(n))
 
-/* A taken branch; backwards it costs fuel. */
+/* A taken branch.  Displacements count from the word behind the operands, so that one to the instruction itself is
+ * negative as all those backwards are, which cost fuel. */
+#define WL_BRANCH_WORDS 2
 #define BRANCH(displacement) \
     do { \
-        int32_t by_ = (displacement); \
-        if (UNLIKELY((x->fuel += by_ >> 31) < 0)) TAIL(wl_op_out_of_slice); \
-        ip += by_; \
+        int64_t by_ = (displacement), cost_ = by_ >> 63; \
+        OPAQUE(cost_); \
+        if (UNLIKELY((x->fuel += cost_) < 0)) TAIL(wl_op_out_of_slice); \
+        ip += by_ + WL_BRANCH_WORDS; \
+        OPAQUE(ip); \
         DISPATCH; \
     } while (0)
 OP(wl_op_out_of_slice); /* decides whether to go on, then takes the same instruction again */
@@ -111,12 +121,13 @@ OP(wl_op_out_of_slice); /* decides whether to go on, then takes the same instruc
 
 /* ---- Instances ----------------------------------------------------------------------------------------------- */
 
-/* Between the locals and the operands of a frame.  The word before `ip` is the caller's wl_funcinst. */
+/* Behind the parameters of a frame.  The word before `ip` is the caller's wl_funcinst. */
 typedef struct wl_frame {
     const wl_word *ip;
     uint8_t *fp;
 } wl_frame;
 #define WL_FRAME_SLOTS 2
+#define WL_ZEROED 4 /* slots behind it that a call zeroes: most functions have no more locals to begin with */
 
 typedef struct wl_catch {
     uint8_t kind;                   /* 0 catch, 1 catch_ref, 2 catch_all, 3 catch_all_ref */
@@ -312,9 +323,9 @@ extern const wl_handler wl_float_binary[76][2 * WL_BINARY_FORMS]; /* f32 and f64
 extern const wl_handler wl_unary[WL_OP_FD][4];               /* S, S to D, A, A to D */
 extern const wl_handler wl_branches[256][2 * WL_BINARY_FORMS];  /* compare and branch: if true, if false */
 extern const wl_handler wl_float_branches[12][2 * WL_BINARY_FORMS];
-extern const wl_handler wl_loads[64][4];   /* 32-bit memory 0: S, S to D, A, A to D */
+extern const wl_handler wl_loads[64][6];   /* 32-bit memory 0: S, S to D, A, A to D, K, K to D */
 extern const wl_handler wl_loads_any[64];  /* any memory, to a slot */
-enum { WL_STORE_SS, WL_STORE_SA, WL_STORE_AS, WL_STORE_SK, WL_STORE_AK, WL_STORE_AA, WL_STORE_FORMS };
+enum { WL_STORE_SS, WL_STORE_SA, WL_STORE_AS, WL_STORE_SK, WL_STORE_AK, WL_STORE_AA, WL_STORE_KS, WL_STORE_KA, WL_STORE_KK, WL_STORE_FORMS };
 extern const wl_handler wl_stores[64][WL_STORE_FORMS]; /* 32-bit memory 0: address, value; AA where they differ in kind */
 extern const wl_handler wl_stores_any[64];
 extern const wl_handler wl_vector[WL_OP_FD_SIZE]; /* operands in slots b, c, d, to slot a; scalars also to their
@@ -339,9 +350,9 @@ extern const wl_handler wl_steps[10][4];
  * or a constant (in word 3); a: value, b: slot, u: offset, word 2: {low}. */
 extern const wl_handler wl_stores_sum[4][2][2];
 /* Loads and then an operation with a slot (f64: on either side).  By kind (i32, i64, f64), operation (integers:
- * add, and, or, xor; f64: add, sub, mul), side, address (S, A, SK, SS, AK).
+ * add, and, or, xor; f64: add, sub, mul), side, address (S, A, SK, SS, AK, K).
  * a: result, b: slot of the address, u: offset; word 2 {a: operand, b: second slot of the address, u: its constant}. */
-enum { WL_ADDRESS_S, WL_ADDRESS_A, WL_ADDRESS_SK, WL_ADDRESS_SS, WL_ADDRESS_AK, WL_ADDRESSES };
+enum { WL_ADDRESS_S, WL_ADDRESS_A, WL_ADDRESS_SK, WL_ADDRESS_SS, WL_ADDRESS_AK, WL_ADDRESS_K, WL_ADDRESSES };
 extern const wl_handler wl_load_then[3][4][2][WL_ADDRESSES][2];
 
 /* Fields and elements by how they are stored: packed ones signed and unsigned, then by size or kind. */
@@ -353,17 +364,17 @@ extern const wl_handler wl_array_sets[WL_ST_COUNT];     /* a: array, b: index, c
 
 /* Instructions that are no rows of these tables. */
 #define WL_SINGLE_HANDLERS(X) \
-    X(unreachable) X(const_A) X(const_D) X(const_slot) X(const_f64) X(const_f32) X(mov) X(mov2) X(copy) \
+    X(unreachable) X(const_A) X(const_D) X(const_slot) X(const2) X(const_f64) X(const_f32) X(mov) X(mov2) X(copy) \
     X(put) X(put_f64) X(put_f32) \
     X(select_S) X(select_SD) X(select_A) X(select_AD) X(select_slot_S) X(select_slot_A) X(select2_S) X(select2_A) \
-    X(br) X(br_table_S) X(br_table_A) X(enter) X(enter1) X(enter2) \
+    X(br) X(br_table_S) X(br_table_A) X(enter) X(enter_loops) \
     X(call) X(call_other) X(call_indirect_S) X(call_indirect_A) X(call_ref) \
     X(return_call) X(return_call_indirect) X(return_call_ref) \
     X(return_0) X(return_S) X(return_A) X(return_K) X(return_f64_S) X(return_f32_S) X(return_f64) X(return_f32) \
     X(return_n) X(throw) X(throw_ref) \
     X(global_get) X(global_get_D) X(global_get_f64) X(global_get_f64_D) X(global_get_f32) X(global_get_f32_D) \
     X(global_get2) X(global_set_S) X(global_set_A) X(global_set2) \
-    X(memory_size) X(memory_grow) X(memory_fill) X(memory_copy) X(memory_init) X(data_drop) \
+    X(memory_size) X(memory_grow) X(memory_fill) X(memory_fill_0) X(memory_copy) X(memory_copy_0) X(memory_init) X(data_drop) \
     X(table_get) X(table_set) X(table_size) X(table_grow) X(table_fill) X(table_copy) X(table_init) X(elem_drop) \
     X(as_non_null) X(ref_i31) X(i31_get_s) X(i31_get_u) X(ref_test) X(ref_cast) \
     X(struct_new) X(struct_new_default) \

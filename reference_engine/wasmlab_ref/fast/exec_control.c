@@ -24,6 +24,10 @@ OP(wl_op_const_slot) {
     U64(ip[1].a) = ip[2].u64;
     NEXT(3);
 }
+OP(wl_op_const2) {
+    memcpy(SLOT(ip[1].a), &ip[2], 16);
+    NEXT(4);
+}
 OP(wl_op_const_f64) {
     fd = ip[2].f64;
     NEXT(3);
@@ -104,18 +108,25 @@ COLD OP(wl_op_out_of_slice) {
 
 /* ---- Calls: the last two words are {a: slot of the new frame} and the calling function ------------------------ */
 
+/* A frame begins: where it returns to, and the first locals. */
+static inline void begin(uint8_t *frame, const wl_funcinst *f, wl_frame to) {
+    wl_frame *h = (wl_frame *)(frame + f->header);
+    *h = to;
+    memset(h + 1, 0, WL_ZEROED * 8);
+}
+
+/* Further locals: u slots from `a` on. */
 OP(wl_op_enter) {
     memset(SLOT(ip[1].a), 0, (size_t)ip[1].u * 8);
-    NEXT(2);
+    NEXT(3);
 }
-OP(wl_op_enter1) {
-    U64(ip[1].a) = 0;
-    NEXT(2);
-}
-OP(wl_op_enter2) {
-    U64(ip[1].a) = 0;
-    U64(ip[1].a + 1) = 0;
-    NEXT(2);
+/* The same, and the constants that are needed in loops, which end before this instruction: word 2 {slot, how many}. */
+OP(wl_op_enter_loops) {
+    if (ip[1].u) memset(SLOT(ip[1].a), 0, (size_t)ip[1].u * 8);
+    uint64_t *to = &U64(ip[2].a);
+    const wl_word *from = ip;
+    for (uint32_t n = ip[2].b; n; n--) *to++ = (--from)->u64;
+    NEXT(3);
 }
 
 #define ENTER(WORDS) \
@@ -127,9 +138,7 @@ OP(wl_op_enter2) {
             TAIL(wl_op_call_slow); \
         } \
         x->depth--; \
-        wl_frame *h = (wl_frame *)(frame + f->header); \
-        h->ip = ip + (WORDS); \
-        h->fp = fp; \
+        begin(frame, f, (wl_frame){ip + (WORDS), fp}); \
         fp = frame; \
         ip = f->entry; \
         DISPATCH; \
@@ -221,15 +230,14 @@ COLD OP(wl_op_call_slow) {
     if (frame + f->frame > x->stack_end) return WL_OUT_OF_STACK;
     if (x->depth <= 0) return WL_OUT_OF_CALLS;
     x->depth--;
-    wl_frame *h = (wl_frame *)(frame + f->header);
-    h->fp = fp;
-    h->ip = ip;
+    wl_frame to = {ip, fp};
     if (f->instance != x->instance) {
         if (!push_foreign(x, ip)) return WL_OUT_OF_CALLS;
-        h->ip = wl_code_foreign_return + 1;
+        to.ip = wl_code_foreign_return + 1;
         x->instance = f->instance;
         RELOAD();
     }
+    begin(frame, f, to);
     fp = frame;
     ip = f->entry;
     DISPATCH;
@@ -284,7 +292,7 @@ COLD static OP(return_call_slow);
         const uint64_t *from = (const uint64_t *)SLOT(ip[WORDS - 2].b); \
         uint32_t n = ip[WORDS - 2].c; \
         for (uint32_t j = 0; j < n; j++) ((volatile uint64_t *)fp)[j] = from[j]; \
-        *(wl_frame *)(fp + f->header) = h; \
+        begin(fp, f, h); \
         ip = f->entry; \
         DISPATCH; \
     } while (0)
@@ -336,7 +344,7 @@ COLD static OP(return_call_slow) {
         x->instance = f->instance;
         RELOAD();
     }
-    *(wl_frame *)(fp + f->header) = h;
+    begin(fp, f, h);
     ip = f->entry;
     DISPATCH;
 }
@@ -506,7 +514,7 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
         if (!status && fp + f->frame > x->stack_end) status = WL_OUT_OF_STACK;
         if (!status && --x->depth < 0) status = WL_OUT_OF_CALLS;
         if (!status) {
-            *(wl_frame *)(fp + f->header) = (wl_frame){wl_code_exit + 1, fp};
+            begin(fp, f, (wl_frame){wl_code_exit + 1, fp});
             x->instance = f->instance;
             const wl_meminst *m = f->instance->memory0;
             status = start(f->entry, fp, m->data, m->committed, 0, x, 0, 0);

@@ -157,11 +157,13 @@ const wl_handler wl_loads_sum[14][3][2] = {LOADS(LOAD_ROW)};
     static OP(name) { \
         uint32_t sum = U32(ip[1].a) + (uint32_t)(AMOUNT); \
         if ((T)sum OPERATOR(T)(OTHER)) { \
-            int32_t by = ip[1].k; \
-            if (UNLIKELY((x->fuel += by >> 31) < 0)) TAIL(wl_op_out_of_slice); \
+            int64_t by = ip[1].k, cost = by >> 63; \
+            OPAQUE(cost); \
+            if (UNLIKELY((x->fuel += cost) < 0)) TAIL(wl_op_out_of_slice); \
             acc = sum; \
             U64(ip[1].a) = acc; \
-            ip += by; \
+            ip += by + WL_BRANCH_WORDS; \
+            OPAQUE(ip); \
             DISPATCH; \
         } \
         acc = sum; \
@@ -219,6 +221,7 @@ const wl_handler wl_stores_sum[4][2][2] = {STORE_ROW(8), STORE_ROW(16), STORE_RO
 #define THEN_SUM_SK (U32(ip[1].b) + ip[2].u)
 #define THEN_SUM_SS (U32(ip[1].b) + U32(ip[2].b))
 #define THEN_SUM_AK ((uint32_t)acc + ip[2].u)
+#define THEN_SUM_K 0u
 
 #define THEN_FORM(name, T, GET, SUM, OPERATION, PUT) \
     MISS(name, SUM, sizeof(T)) \
@@ -237,7 +240,8 @@ const wl_handler wl_stores_sum[4][2][2] = {STORE_ROW(8), STORE_ROW(16), STORE_RO
     THEN_ADDRESS(name##_A, T, GET, THEN_SUM_A, OPERATION) \
     THEN_ADDRESS(name##_SK, T, GET, THEN_SUM_SK, OPERATION) \
     THEN_ADDRESS(name##_SS, T, GET, THEN_SUM_SS, OPERATION) \
-    THEN_ADDRESS(name##_AK, T, GET, THEN_SUM_AK, OPERATION)
+    THEN_ADDRESS(name##_AK, T, GET, THEN_SUM_AK, OPERATION) \
+    THEN_ADDRESS(name##_K, T, GET, THEN_SUM_K, OPERATION)
 THEN(then32_add, uint32_t, U32, ADD)
 THEN(then32_and, uint32_t, U32, AND)
 THEN(then32_or, uint32_t, U32, OR)
@@ -273,7 +277,8 @@ THEN(then64_xor, uint64_t, U64, XOR)
     F64_THEN_ADDRESS(name##_A, THEN_SUM_A, SECOND, SIDE) \
     F64_THEN_ADDRESS(name##_SK, THEN_SUM_SK, SECOND, SIDE) \
     F64_THEN_ADDRESS(name##_SS, THEN_SUM_SS, SECOND, SIDE) \
-    F64_THEN_ADDRESS(name##_AK, THEN_SUM_AK, SECOND, SIDE)
+    F64_THEN_ADDRESS(name##_AK, THEN_SUM_AK, SECOND, SIDE) \
+    F64_THEN_ADDRESS(name##_K, THEN_SUM_K, SECOND, SIDE)
 F64_THEN(thenf_add, ADD, RIGHT)
 F64_THEN(thenf_radd, ADD, LEFT)
 F64_THEN(thenf_sub, SUB, RIGHT)
@@ -281,7 +286,8 @@ F64_THEN(thenf_rsub, SUB, LEFT)
 F64_THEN(thenf_mul, MUL, RIGHT)
 F64_THEN(thenf_rmul, MUL, LEFT)
 
-#define THEN_ROW(name) {BOTH(name##_S), BOTH(name##_A), BOTH(name##_SK), BOTH(name##_SS), BOTH(name##_AK)}
+#define THEN_ROW(name) \
+    {BOTH(name##_S), BOTH(name##_A), BOTH(name##_SK), BOTH(name##_SS), BOTH(name##_AK), BOTH(name##_K)}
 const wl_handler wl_load_then[3][4][2][WL_ADDRESSES][2] = {
     {{THEN_ROW(then32_add)}, {THEN_ROW(then32_and)}, {THEN_ROW(then32_or)}, {THEN_ROW(then32_xor)}},
     {{THEN_ROW(then64_add)}, {THEN_ROW(then64_and)}, {THEN_ROW(then64_or)}, {THEN_ROW(then64_xor)}},

@@ -37,6 +37,8 @@ COLD OP(wl_op_memory_miss) {
     LOAD_FORM(load_##name##_SD, U32(ip[1].b), M, T, ACC, PUT) \
     LOAD_FORM(load_##name##_A, acc, M, T, ACC, ) \
     LOAD_FORM(load_##name##_AD, acc, M, T, ACC, PUT) \
+    LOAD_FORM(load_##name##_K, 0, M, T, ACC, ) \
+    LOAD_FORM(load_##name##_KD, 0, M, T, ACC, PUT) \
     static OP(load_##name##_any) { \
         const wl_meminst *m = ip[2].p; \
         uint64_t at; \
@@ -85,9 +87,10 @@ static inline int miss_any(wl_store *x, const wl_word *ip, uint64_t address, uin
 LOADS(LOAD_MISS)
 LOADS(LOAD_FORMS)
 #define LOAD_ROW(op, name, M, T, ACC, PUT) \
-    [WL_OP_##op - WL_OP_I32_LOAD] = {load_##name##_S, load_##name##_SD, load_##name##_A, load_##name##_AD},
+    [WL_OP_##op - WL_OP_I32_LOAD] = {load_##name##_S, load_##name##_SD, load_##name##_A, \
+                                     load_##name##_AD, load_##name##_K, load_##name##_KD},
 #define LOAD_ANY_ROW(op, name, M, T, ACC, PUT) [WL_OP_##op - WL_OP_I32_LOAD] = load_##name##_any,
-const wl_handler wl_loads[64][4] = {LOADS(LOAD_ROW)};
+const wl_handler wl_loads[64][6] = {LOADS(LOAD_ROW)};
 const wl_handler wl_loads_any[64] = {LOADS(LOAD_ANY_ROW)};
 
 #define STORE_FORM(name, ADDRESS, M, VALUE, WORDS) \
@@ -103,6 +106,8 @@ const wl_handler wl_loads_any[64] = {LOADS(LOAD_ANY_ROW)};
     STORE_FORM(store_##name##_SA, U32(ip[1].a), M, ACC, 2) \
     STORE_FORM(store_##name##_AS, acc, M, GET(ip[1].b), 2) \
     STORE_FORM(store_##name##_AA, acc, M, ACC, 2) \
+    STORE_FORM(store_##name##_KS, 0, M, GET(ip[1].b), 2) \
+    STORE_FORM(store_##name##_KA, 0, M, ACC, 2) \
     static OP(store_##name##_any) { \
         wl_meminst *m = ip[2].p; \
         uint64_t at; \
@@ -115,7 +120,8 @@ const wl_handler wl_loads_any[64] = {LOADS(LOAD_ANY_ROW)};
     }
 #define STORE_CONSTANT(name, M) \
     STORE_FORM(store_##name##_SK, U32(ip[1].a), M, ip[2].u64, 3) \
-    STORE_FORM(store_##name##_AK, acc, M, ip[2].u64, 3)
+    STORE_FORM(store_##name##_AK, acc, M, ip[2].u64, 3) \
+    STORE_FORM(store_##name##_KK, 0, M, ip[2].u64, 3)
 MISS(store_i8, a, 1)
 MISS(store_i16, a, 2)
 MISS(store_i32, a, 4)
@@ -133,7 +139,8 @@ STORE_CONSTANT(i16, uint16_t)
 STORE_CONSTANT(i32, uint32_t)
 STORE_CONSTANT(i64, uint64_t)
 #define STORE_ROW(name, k) \
-    {store_##name##_SS, store_##name##_SA, store_##name##_AS, store_##k##_SK, store_##k##_AK, store_##name##_AA}
+    {store_##name##_SS, store_##name##_SA, store_##name##_AS, store_##k##_SK, store_##k##_AK, \
+     store_##name##_AA, store_##name##_KS, store_##name##_KA, store_##k##_KK}
 #define STORES(X) \
     X(I32_STORE, i32, i32) X(I64_STORE, i64, i64) X(F32_STORE, f32, i32) X(F64_STORE, f64, i64) \
     X(I32_STORE8, i8, i8) X(I32_STORE16, i16, i16) X(I64_STORE8, i8, i8) X(I64_STORE16, i16, i16) \
@@ -214,6 +221,20 @@ OP(wl_op_memory_copy) {
     RELOAD();
     NEXT(4);
 }
+/* Within what is there of memory 0, addressed by i32: where most of them are, and nothing is left to do but the copy.
+ * No accumulator holds anything (see emit_row). */
+#define WHOLE(name, WORDS, OUTSIDE, DO) \
+    OP(wl_op_memory_##name##_0) { \
+        const uint64_t *args = &U64(ip[1].a); \
+        uint64_t n = args[2], left = (uint64_t)x->fuel - (n >> 6); \
+        if (UNLIKELY(args[0] + n > mem_len || (OUTSIDE) || (int64_t)left < 0)) TAIL(wl_op_memory_##name); \
+        x->fuel = (int64_t)left; \
+        if (n) DO; \
+        acc = 0, fd = 0, fs = 0; \
+        NEXT(WORDS); \
+    }
+WHOLE(fill, 3, false, memset(mem + args[0], (uint8_t)args[1], n))
+WHOLE(copy, 4, args[1] + n > mem_len, memmove(mem + args[0], mem + args[1], n))
 OP(wl_op_memory_init) {
     const uint64_t *args = &U64(ip[1].a);
     int status = wl_memory_init(x->instance, ip[2].p, ip[1].u, args[0], (uint32_t)args[1], (uint32_t)args[2]);

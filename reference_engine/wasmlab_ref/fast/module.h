@@ -159,6 +159,7 @@ typedef struct wl_body {
     uint32_t max_depth;  /* control frames at once, the body's own included */
     bool uses_v128;      /* perhaps: in its instructions, or anywhere in the module's types */
     bool has_handlers;   /* a try_table */
+    bool has_loops;
 } wl_body;
 
 struct wl_module {

@@ -178,7 +178,32 @@ void wl_flush_locals(translator *t) {
     t->settled = t->height;
 }
 
+uint32_t wl_hoist(translator *t, const uint64_t *k, uint32_t width) {
+    if (!t->loops) return NONE;
+    wl_word *last = t->code + LOOP_CONSTANTS - 1;
+    uint32_t i = 0;
+    while (i + width <= t->n_constants && (last[-(int32_t)i].u64 != k[0] || last[1 - (int32_t)(i + width)].u64 != k[width - 1])) i++;
+    if (i + width > t->n_constants) {
+        i = t->n_constants;
+        if (i + width > t->constants_room) return NONE;
+        t->n_constants += width;
+        for (uint32_t j = 0; j < width; j++) last[-(int32_t)(i + j)].u64 = k[j];
+    }
+    return t->constants_slot + i;
+}
+
+static bool hoist(translator *t, entry *e) {
+    uint32_t slot = e->where == IS_CONST ? wl_hoist(t, &e->k, 1) : NONE;
+    if (slot == NONE) return false;
+    e->where = IN_LOCAL;
+    e->slot = slot;
+    return true;
+}
+
+bool wl_at_hand(translator *t, entry *e) { return e->where == IN_SLOT || e->where == IN_LOCAL || hoist(t, e); }
+
 uint32_t wl_in_slot(translator *t, entry *e) {
+    (void)hoist(t, e);
     switch (e->where) {
     case IN_LOCAL: return e->slot;
     case IN_SLOT: return e->home;
@@ -367,6 +392,13 @@ static bool is_plain(const translator *t, const wl_memarg *m) {
     return m->memory == 0 && !t->module->memories[0].bounds.is64;
 }
 
+/* A constant address becomes part of the offset. */
+static bool is_absolute(const entry *address, wl_memarg *m) {
+    if (address->where != IS_CONST || address->k + m->offset > UINT32_MAX) return false;
+    m->offset += address->k;
+    return true;
+}
+
 static void load(translator *t, uint32_t op) {
     wl_memarg m = wl_read_memarg(&t->p);
     uint32_t row = op - WL_OP_I32_LOAD;
@@ -374,15 +406,15 @@ static void load(translator *t, uint32_t op) {
     entry address = wl_pop(t);
     if (is_plain(t, &m)) {
         if (wl_fuse_load(t, row, class, &address, (uint32_t)m.offset)) return;
-        bool in_acc = wl_in_acc(t, &address);
-        uint32_t slot = in_acc ? 0 : wl_in_slot(t, &address);
+        bool absolute = is_absolute(&address, &m), in_acc = !absolute && wl_in_acc(t, &address);
+        uint32_t slot = in_acc || absolute ? 0 : wl_in_slot(t, &address);
         wl_free_acc(t, class);
-        const wl_handler *h = wl_loads[row] + (in_acc ? 2 : 0);
+        const wl_handler *h = wl_loads[row] + (absolute ? 4 : in_acc ? 2 : 0);
         wl_word *w = wl_emit(t, h[0], 2);
         w[1].b = (uint16_t)slot;
         w[1].u = (uint32_t)m.offset;
         wl_result(t, class, h[1]);
-        wl_note_load(t, row, class, in_acc ? WL_ADDRESS_A : WL_ADDRESS_S);
+        wl_note_load(t, row, class, absolute ? WL_ADDRESS_K : in_acc ? WL_ADDRESS_A : WL_ADDRESS_S);
     } else {
         uint32_t slot = wl_in_slot(t, &address);
         wl_free_acc(t, class);
@@ -410,10 +442,14 @@ static void store(translator *t, uint32_t op) {
     }
     if (wl_fuse_store(t, op, &address, &value, (uint32_t)m.offset)) return;
     bool is_float = value.class != CLASS_I, value_in = wl_in_acc(t, &value);
-    bool address_in = wl_in_acc(t, &address) && (is_float || value.where != IN_ACC);
-    uint32_t a = address_in ? 0 : wl_in_slot(t, &address), b = 0;
+    bool absolute = is_absolute(&address, &m);
+    bool address_in = !absolute && wl_in_acc(t, &address) && (is_float || value.where != IN_ACC);
+    uint32_t a = address_in || absolute ? 0 : wl_in_slot(t, &address), b = 0;
     unsigned form;
-    if (value.where == IS_CONST) {
+    if (absolute) {
+        form = value.where == IS_CONST ? WL_STORE_KK : value_in ? WL_STORE_KA : WL_STORE_KS;
+        if (form == WL_STORE_KS) b = wl_in_slot(t, &value);
+    } else if (value.where == IS_CONST) {
         form = address_in ? WL_STORE_AK : WL_STORE_SK;
     } else if (value_in && (is_float || !address_in)) {
         form = address_in ? WL_STORE_AA : WL_STORE_SA;
@@ -539,27 +575,33 @@ static void locals(translator *t, const wl_body *body) {
         if (!t->locals_capacity) wl_fail(t, WL_OUT_OF_MEMORY);
     }
     for (uint32_t i = 0; i < type->u.func.n_params; i++) add_local(t, index++, type->u.func.params[i], &slot);
+    t->header = slot;
+    slot += WL_FRAME_SLOTS;
     uint32_t first = slot;
     const uint8_t *p = t->module->bytes + body->locals;
     for (uint32_t runs = wl_read_u32(&p); runs; runs--) {
         wl_run run = wl_read_run(t->module, &p);
         for (uint32_t i = 0; i < run.count; i++) add_local(t, index++, run.type, &slot);
     }
+    uint32_t more = slot > first + WL_ZEROED ? slot - first - WL_ZEROED : 0;
+    t->constants_slot = slot;
+    t->constants_room = body->has_loops ? LOOP_CONSTANTS : 0;
+    slot += t->constants_room;
     if (slot > 65000) wl_fail(t, WL_OUT_OF_LOCALS);
     memset(t->references, 0, (slot + 1) * sizeof *t->references);
-    t->header = slot;
-    t->operands = t->max_slot = slot + WL_FRAME_SLOTS;
-    uint32_t zero = slot - first;
-    if (zero) {
-        wl_word *w = wl_emit(t, zero == 1 ? wl_op_enter1 : zero == 2 ? wl_op_enter2 : wl_op_enter, 2);
-        w[1].a = (uint16_t)first;
-        w[1].u = zero;
+    t->operands = slot;
+    t->max_slot = slot > first + WL_ZEROED ? slot : first + WL_ZEROED;
+    if (body->has_loops) wl_emit(t, NULL, LOOP_CONSTANTS);
+    if (body->has_loops || more) {
+        wl_word *w = wl_emit(t, wl_op_enter, 3);
+        w[1].a = (uint16_t)(first + WL_ZEROED);
+        w[1].u = more;
     }
 }
 
 static void function(translator *t, const wl_body *body) {
-    t->n = t->height = t->settled = t->depth = t->n_fixups = t->n_tries = t->n_catches = 0;
-    t->comparison.at = t->loop_start = t->vector = NONE;
+    t->n = t->height = t->settled = t->depth = t->n_fixups = t->n_tries = t->n_catches = t->loops = t->n_constants = 0;
+    t->comparison.at = t->vector = NONE;
     wl_forget(t);
     wl_array_grow(t, &t->frames, &t->frames_capacity, body->max_depth + 1, sizeof(control));
     locals(t, body);
@@ -579,16 +621,36 @@ static void function(translator *t, const wl_body *body) {
     }
 }
 
+/* What the function begins with is known when it has been translated: the first word that is needed. */
+static uint32_t begin_code(translator *t) {
+    if (!t->constants_room) return 0;
+    wl_word *enter = t->code + LOOP_CONSTANTS;
+    if (!t->n_constants) return enter[1].u ? LOOP_CONSTANTS : LOOP_CONSTANTS + 3;
+    enter->h = wl_op_enter_loops;
+    enter[2].a = (uint16_t)t->constants_slot;
+    enter[2].b = (uint16_t)t->n_constants;
+    return LOOP_CONSTANTS - t->n_constants;
+}
+
 static int install(translator *t) {
     wl_funcinst *f = t->func;
+    uint32_t start = begin_code(t);
+    t->n -= start;
     size_t words = t->n * sizeof(wl_word), tries = t->n_tries * sizeof(wl_try), catches = t->n_catches * sizeof(wl_catch);
     wl_code *code = malloc(sizeof *code + words + catches + tries);
     if (!code) return WL_OUT_OF_MEMORY;
-    memcpy(code->words, t->code, words);
+    memcpy(code->words, t->code + start, words);
     code->catches = (wl_catch *)(code->words + t->n);
     code->tries = (wl_try *)(code->catches + t->n_catches);
-    if (catches) memcpy(code->catches, t->catches, catches);
-    if (tries) memcpy(code->tries, t->tries, tries);
+    for (uint32_t i = 0; i < t->n_catches; i++) {
+        code->catches[i] = t->catches[i];
+        code->catches[i].target -= start;
+    }
+    for (uint32_t i = 0; i < t->n_tries; i++) {
+        code->tries[i] = t->tries[i];
+        code->tries[i].begin -= start;
+        code->tries[i].end -= start;
+    }
     code->n_words = t->n;
     code->n_tries = t->n_tries;
     code->n_catches = t->n_catches;
@@ -596,7 +658,7 @@ static int install(translator *t) {
     f->code = code;
     f->header = (uint64_t)t->header * 8;
     f->frame = (uint64_t)(slots > results ? slots : results) * 8;
-    f->entry = code->words;
+    f->entry = code->words + t->n_constants;
     return WL_DONE;
 }
 

@@ -13,6 +13,7 @@
 
 enum { CLASS_I, CLASS_F64, CLASS_F32, CLASS_V }; /* of accumulators; vectors have none */
 enum { IN_SLOT, IN_LOCAL, IN_ACC, IS_CONST };
+enum { LOOP_CONSTANTS = 12 }; /* slots of a frame with loops for constants that do not fit into instructions there */
 enum { FRAME_FUNC, FRAME_BLOCK, FRAME_LOOP, FRAME_IF, FRAME_ELSE, FRAME_TRY };
 #define NONE UINT32_MAX
 
@@ -69,7 +70,8 @@ typedef struct translator {
     int status;
 
     wl_word *code;
-    uint32_t loop_start; /* of the last one entered */
+    uint32_t loops;      /* around the instruction */
+    uint32_t n_constants, constants_slot, constants_room; /* of loops: before the code, last one first */
     uint32_t vector;     /* word of the last instruction whose result is a vector in slot `a` */
     uint32_t n, capacity, last; /* last: word of the last instruction, NONE after a label */
 
@@ -120,10 +122,13 @@ void wl_slot_result(translator *, uint8_t class, bool mirrored); /* … in the h
 void wl_written(translator *, uint32_t slot);
 bool wl_mirrors(const translator *, uint8_t class, uint32_t slot);
 uint32_t wl_in_slot(translator *, entry *);           /* the slot of a popped operand, stored there if it must be */
+uint32_t wl_hoist(translator *, const uint64_t *, uint32_t width); /* in loops: have a constant in the frame from entry
+                                                                    * on; its slot, or NONE */
+bool wl_at_hand(translator *, entry *);               /* whether a popped operand has one, with nothing emitted */
 bool wl_in_acc(const translator *, const entry *);
 void wl_move(translator *, entry *, uint32_t slot);
 void wl_local_set(translator *, uint32_t local, bool tee);
-bool wl_fuse_binary(translator *, uint32_t op, const entry *lhs, const entry *rhs);
+bool wl_fuse_binary(translator *, uint32_t op, entry *lhs, entry *rhs);
 bool wl_fuse_load(translator *, uint32_t row, uint8_t class, const entry *address, uint32_t offset);
 bool wl_fuse_store(translator *, uint32_t op, const entry *address, const entry *value, uint32_t offset);
 void wl_note_load(translator *, uint32_t row, uint8_t class, unsigned address);

@@ -14,7 +14,7 @@ static void bind(translator *t, uint32_t list, uint32_t target) {
     for (; list != NONE; list = t->fixups[list].next) {
         const fixup *f = &t->fixups[list];
         if (f->base == NONE) t->catches[f->word].target = target;
-        else t->code[f->word].k = (int32_t)(target - f->base);
+        else t->code[f->word].k = (int32_t)(target - f->base - WL_BRANCH_WORDS);
     }
 }
 
@@ -24,7 +24,7 @@ static control *label(translator *t, uint32_t index) { return &t->frames[t->dept
 static void link_to(translator *t, control *c, uint32_t word, uint32_t base) {
     if (c->kind != FRAME_LOOP) add_fixup(t, &c->fixups, word, base);
     else if (base == NONE) t->catches[word].target = c->start;
-    else t->code[word].k = (int32_t)(c->start - base);
+    else t->code[word].k = (int32_t)(c->start - base - WL_BRANCH_WORDS);
 }
 
 static uint32_t label_types(const control *c, const wl_type **types) {
@@ -57,15 +57,14 @@ static control *push_frame(translator *t, uint8_t kind) {
     return c;
 }
 
+static void pop_frame(translator *t) {
+    if (t->frames[--t->depth].kind == FRAME_LOOP) t->loops--;
+}
+
 /* A block's type has been read; its parameters are on the stack. */
 static void open_block(translator *t, control *c) {
     c->height = t->height - c->type.n_params;
     c->base = c->type.n_params ? t->stack[c->height].home : wl_next_slot(t);
-}
-
-/* Branches by nothing would cost no fuel: what a loop begins with is not a branch. */
-static void keep_distance(translator *t) {
-    if (t->n == t->loop_start) wl_emit(t, wl_op_copy, 2);
 }
 
 /* ---- Results and branches ----------------------------------------------------------------------------------------- */
@@ -125,7 +124,6 @@ static void move_values(translator *t, const control *c, uint32_t n) {
 }
 
 static void jump(translator *t, control *c) {
-    keep_distance(t);
     uint32_t at = t->n;
     wl_emit(t, wl_op_br, 2);
     link_to(t, c, at + 1, at);
@@ -166,7 +164,6 @@ static condition take_condition(translator *t) {
 static uint32_t emit_condition(translator *t, const condition *c, bool sense) {
     uint32_t at;
     if (wl_fuse_step(t, c, sense, &at)) return at;
-    keep_distance(t);
     at = t->n;
     wl_word *w;
     if (c->op == NONE) {
@@ -206,7 +203,7 @@ static void conditional_branch(translator *t, const condition *cond, uint32_t in
         jump(t, label(t, index));
     }
     memcpy(t->acc, before, sizeof before);
-    t->code[at + 1].k = (int32_t)(t->n - at);
+    t->code[at + 1].k = (int32_t)(t->n - at - WL_BRANCH_WORDS);
     t->last = NONE;
 }
 
@@ -220,7 +217,6 @@ static void br_table(translator *t) {
     const uint8_t *p = t->p;
     uint32_t values = arity(label(t, wl_read_u32(&p)));
     wl_flush_top(t, values);
-    keep_distance(t);
     uint32_t at = t->n;
     wl_word *w = wl_emit(t, in_acc ? wl_op_br_table_A : wl_op_br_table_S, 2);
     w[1].a = (uint16_t)slot;
@@ -245,7 +241,7 @@ static void br_table(translator *t) {
             branch(t, index);
             previous = index;
         }
-        t->code[at + 2 + i].k = (int32_t)(stub - at);
+        t->code[at + 2 + i].k = (int32_t)(stub - at - WL_BRANCH_WORDS);
     }
 }
 
@@ -269,7 +265,8 @@ static void enter_block(translator *t, uint8_t kind) {
     wl_flush_locals(t);
     open_block(t, c);
     if (kind == FRAME_LOOP) {
-        c->start = t->loop_start = t->n;
+        c->start = t->n;
+        t->loops++;
         wl_forget(t);
     }
 }
@@ -310,7 +307,7 @@ static void end_block(translator *t, bool reachable) {
         t->depth = 0;
         return;
     }
-    t->depth--;
+    pop_frame(t);
     if (!reachable && !joined) after_transfer(t);
 }
 
@@ -338,7 +335,7 @@ static void after_transfer(translator *t) {
                 }
                 if (c->kind == FRAME_TRY) close_try(t, c);
                 cut(t, c->height);
-                t->depth--;
+                pop_frame(t);
                 nested = 0;
             }
             continue;

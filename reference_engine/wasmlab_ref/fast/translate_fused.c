@@ -22,14 +22,14 @@ static int index_of(uint32_t op, const uint32_t *ops, int n) {
 }
 
 /* The last instruction is a load that recorded itself: form and operands of its address. */
-static bool fuse_loaded(translator *t, uint8_t class, uint32_t op, const entry *z, unsigned side) {
+static bool fuse_loaded(translator *t, uint8_t class, uint32_t op, entry *z, unsigned side) {
     static const uint32_t ops[3][4] = {{WL_OP_I32_ADD, WL_OP_I32_AND, WL_OP_I32_OR, WL_OP_I32_XOR},
                                        {WL_OP_I64_ADD, WL_OP_I64_AND, WL_OP_I64_OR, WL_OP_I64_XOR},
                                        {WL_OP_F64_ADD, WL_OP_F64_SUB, WL_OP_F64_MUL, NONE}};
     const accumulator *a = &t->acc[class];
     int kind = a->op == WL_OP_I32_LOAD ? 0 : a->op == WL_OP_I64_LOAD ? 1 : a->op == WL_OP_F64_LOAD ? 2 : -1;
     int i = kind < 0 ? -1 : index_of(op, ops[kind], 4);
-    if (i < 0 || !in_frame(z)) return false;
+    if (i < 0 || !wl_at_hand(t, z)) return false;
     wl_word first = t->code[t->last + 1], second = {0};
     unsigned address = a->form;
     if (address >= WL_ADDRESS_SK) second = t->code[t->last + 2];
@@ -50,7 +50,7 @@ void wl_note_load(translator *t, uint32_t row, uint8_t class, unsigned address) 
     t->acc[class].form = (uint8_t)address;
 }
 
-static bool fuse_integers(translator *t, uint32_t op, const entry *z) {
+static bool fuse_integers(translator *t, uint32_t op, entry *z) {
     static const uint32_t first[2][WL_FUSED_FIRST] = {
         {WL_OP_I32_ADD, WL_OP_I32_SUB, WL_OP_I32_MUL, WL_OP_I32_AND, WL_OP_I32_OR, WL_OP_I32_XOR, WL_OP_I32_SHL,
          WL_OP_I32_SHR_U, WL_OP_I32_ROTL},
@@ -62,8 +62,9 @@ static bool fuse_integers(translator *t, uint32_t op, const entry *z) {
     int wide = op >= WL_OP_I64_CLZ;
     int i = index_of(a->op, first[wide], WL_FUSED_FIRST), j = index_of(op, second[wide], WL_FUSED_SECOND);
     if (i < 0 || j < 0 || a->form == WL_SA) return false;
-    bool z_const = z->where == IS_CONST, y_const = a->form == WL_SK || a->form == WL_AK;
-    if (z_const ? wide && (int64_t)z->k != (int32_t)z->k : !in_frame(z)) return false;
+    bool y_const = a->form == WL_SK || a->form == WL_AK;
+    bool z_const = z->where == IS_CONST && (!wide || (int64_t)z->k == (int32_t)z->k);
+    if (!z_const && !wl_at_hand(t, z)) return false;
     wl_word before = t->code[t->last + 1];
     unsigned form = (a->form == WL_AS || a->form == WL_AK ? WL_X_ACC : 0) | (y_const ? WL_Y_CONST : 0) |
                     (z_const ? WL_Z_CONST : 0);
@@ -79,11 +80,11 @@ static bool fuse_integers(translator *t, uint32_t op, const entry *z) {
     return true;
 }
 
-static bool fuse_f64(translator *t, uint32_t op, const entry *z, unsigned side) {
+static bool fuse_f64(translator *t, uint32_t op, entry *z, unsigned side) {
     static const uint32_t ops[3] = {WL_OP_F64_ADD, WL_OP_F64_SUB, WL_OP_F64_MUL};
     const accumulator *a = &t->acc[CLASS_F64];
     int i = index_of(a->op, ops, 3), j = index_of(op, ops, 3);
-    if (i < 0 || j < 0 || !in_frame(z) || (a->form != WL_SS && a->form != WL_AS)) return false;
+    if (i < 0 || j < 0 || (a->form != WL_SS && a->form != WL_AS) || !wl_at_hand(t, z)) return false;
     wl_word before = t->code[t->last + 1];
     const wl_handler *h = wl_fused_f64[i][j][side][a->form == WL_AS];
     take_back(t);
@@ -95,13 +96,13 @@ static bool fuse_f64(translator *t, uint32_t op, const entry *z, unsigned side) 
     return true;
 }
 
-bool wl_fuse_binary(translator *t, uint32_t op, const entry *lhs, const entry *rhs) {
+bool wl_fuse_binary(translator *t, uint32_t op, entry *lhs, entry *rhs) {
     if (lhs->class == CLASS_I)
         return is_fresh(t, lhs) && (fuse_integers(t, op, rhs) || fuse_loaded(t, CLASS_I, op, rhs, 0));
     if (lhs->class != CLASS_F64) return false;
     bool left = is_fresh(t, lhs);
     if (!left && !is_fresh(t, rhs)) return false;
-    const entry *z = left ? rhs : lhs;
+    entry *z = left ? rhs : lhs;
     return fuse_f64(t, op, z, !left) || fuse_loaded(t, CLASS_F64, op, z, !left);
 }
 
@@ -157,10 +158,6 @@ bool wl_fuse_step(translator *t, const condition *c, bool sense, uint32_t *at) {
     if (c->form == WL_AS && c->b == operands.a) return false; /* the sum with itself: the slot would be read before */
     uint32_t row = c->op - WL_OP_I32_EQ;
     t->n = *at = c->previous;
-    if (t->n == t->loop_start) {
-        wl_emit(t, wl_op_copy, 2);
-        *at = t->n;
-    }
     wl_word *w = wl_emit(t, wl_steps[sense ? row : opposite[row]][(c->form == WL_AS) * 2 + adds_slot], 3);
     w[1].a = operands.a;
     w[1].b = c->b;

@@ -43,6 +43,8 @@ static void global_set(translator *t) {
     w[2].p = g->value;
 }
 
+static bool plain(const translator *t, uint32_t memory) { return memory == 0 && !t->module->memories[0].bounds.is64; }
+
 static void memory(translator *t, uint32_t op) {
     wl_meminst **memories = t->instance->memories;
     wl_word *w;
@@ -58,12 +60,12 @@ static void memory(translator *t, uint32_t op) {
         break;
     case WL_OP_MEMORY_FILL:
         index = wl_read_u32(&t->p);
-        emit_row(t, wl_op_memory_fill, 3, 3, -1)[2].p = memories[index];
+        emit_row(t, plain(t, index) ? wl_op_memory_fill_0 : wl_op_memory_fill, 3, 3, -1)[2].p = memories[index];
         break;
     case WL_OP_MEMORY_COPY:
         index = wl_read_u32(&t->p);
         second = wl_read_u32(&t->p);
-        w = emit_row(t, wl_op_memory_copy, 3, 4, -1);
+        w = emit_row(t, plain(t, index) && plain(t, second) ? wl_op_memory_copy_0 : wl_op_memory_copy, 3, 4, -1);
         w[2].p = memories[index];
         w[3].p = memories[second];
         break;
@@ -208,6 +210,23 @@ static wl_word *emit_check(translator *t, wl_handler h, uint32_t words) {
 
 /* ---- Vectors ---------------------------------------------------------------------------------------------------------- */
 
+static void vector_constant(translator *t, const uint8_t lanes[16]) {
+    uint64_t k[2];
+    memcpy(k, lanes, 16);
+    uint32_t slot = wl_hoist(t, k, 2);
+    if (slot != NONE) {
+        entry *e = wl_push(t, CLASS_V, IN_LOCAL);
+        e->slot = slot;
+        t->references[slot]++;
+        return;
+    }
+    wl_word *w = wl_emit(t, wl_op_const2, 4);
+    w[1].a = (uint16_t)wl_next_slot(t);
+    memcpy(&w[2], lanes, 16);
+    wl_slot_result(t, CLASS_V, false);
+    t->vector = t->last;
+}
+
 static void vector(translator *t, uint32_t op) {
     const wl_op_row *row = &wl_op_rows[op];
     wl_memarg m = {0, 0, 0};
@@ -222,13 +241,7 @@ static void vector(translator *t, uint32_t op) {
         words = 4;
     }
     if (op == WL_OP_V128_CONST) {
-        uint32_t home = wl_next_slot(t);
-        for (uint32_t i = 0; i < 2; i++) {
-            wl_word *w = wl_emit(t, wl_op_const_slot, 3);
-            w[1].a = (uint16_t)(home + i);
-            memcpy(&w[2], lanes + 8 * i, 8);
-        }
-        wl_slot_result(t, CLASS_V, false);
+        vector_constant(t, lanes);
         return;
     }
     entry e[3];
@@ -237,8 +250,7 @@ static void vector(translator *t, uint32_t op) {
     for (uint32_t i = 0; i < n; i++) slots[i] = wl_in_slot(t, &e[i]);
     int class = row->result ? wl_class(row->result) : -1;
     if (class >= 0 && class != CLASS_V) wl_free_acc(t, (uint8_t)class);
-    bool plain = has_memory && m.memory == 0 && !t->module->memories[0].bounds.is64;
-    if (plain && (op == WL_OP_V128_LOAD || op == WL_OP_V128_STORE)) {
+    if (has_memory && plain(t, m.memory) && (op == WL_OP_V128_LOAD || op == WL_OP_V128_STORE)) {
         wl_word *w = wl_emit(t, op == WL_OP_V128_LOAD ? wl_op_v128_load : wl_op_v128_store, 2);
         w[1].a = (uint16_t)(op == WL_OP_V128_LOAD ? home : slots[1]);
         w[1].b = (uint16_t)slots[0];

@@ -394,6 +394,7 @@ bool wl_validate_body(wl_reader *r, uint32_t function, wl_body *body) {
     body->max_depth = v.max_depth;
     body->uses_v128 = (v.features & (WL_FEATURE_SIMD | WL_FEATURE_RELAXED_SIMD)) || r->l->mentions_v128;
     body->has_handlers = v.has_handlers;
+    body->has_loops = v.has_loops;
     r->p = v.r.p;
     return true;
 }

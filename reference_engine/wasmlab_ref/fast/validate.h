@@ -29,7 +29,7 @@ typedef struct wl_validator {
     wl_frame *frames, *frame; /* frame: the innermost one */
     uint32_t n_frames;
     uint32_t max_depth, features; /* features: bits of the instructions met */
-    bool constant, gated, has_handlers;
+    bool constant, gated, has_handlers, has_loops;
     bool quick, quick_memory; /* validate_quickly may be tried; memory 0 is there and has 32-bit addresses */
 
     const wl_type *params;

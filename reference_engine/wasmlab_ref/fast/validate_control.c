@@ -326,8 +326,8 @@ bool wl_validate_control(wl_validator *v, uint32_t op) {
     wl_type t;
     switch (op) {
     case WL_OP_UNREACHABLE: wl_unreachable(v); return true;
+    case WL_OP_LOOP: v->has_loops = true; /* fall through */
     case WL_OP_BLOCK:
-    case WL_OP_LOOP:
     case WL_OP_IF: return block(v, op);
     case WL_OP_ELSE: return else_(v);
     case WL_OP_END: return end(v);
