@@ -332,6 +332,7 @@ extern const wl_handler wl_vector[WL_OP_FD_SIZE]; /* operands in slots b, c, d, 
                                                     * accumulator */
 OP(wl_op_v128_load);
 OP(wl_op_v128_store);
+wl_handler wl_shuffle(void), wl_swizzle(void); /* i8x16.shuffle and i8x16.swizzle, as this machine does them best */
 
 
 /* Two instructions in one, the first one's result being the second one's first operand: x, y, z in slots b, c, d; in

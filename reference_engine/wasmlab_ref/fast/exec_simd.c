@@ -169,12 +169,24 @@ LANEWISE(i32x4_extadd_pairwise_i16x8_u, u16x8, u32x4, 4, a[2 * i] + a[2 * i + 1]
 LANEWISE(i32x4_dot_i16x8_s, i16x8, u32x4, 4,
          (uint32_t)(a[2 * i] * b[2 * i]) + (uint32_t)(a[2 * i + 1] * b[2 * i + 1]))
 
-TO_SCALAR(i8x16_extract_lane_s, i8x16, acc, PUTI, (uint32_t)a[ip[1].d & 15])
-TO_SCALAR(i8x16_extract_lane_u, u8x16, acc, PUTI, a[ip[1].d & 15])
-TO_SCALAR(i16x8_extract_lane_s, i16x8, acc, PUTI, (uint32_t)a[ip[1].d & 7])
-TO_SCALAR(i16x8_extract_lane_u, u16x8, acc, PUTI, a[ip[1].d & 7])
-TO_SCALAR(i32x4_extract_lane, u32x4, acc, PUTI, a[ip[1].d & 3])
-TO_SCALAR(i64x2_extract_lane, u64x2, acc, PUTI, a[ip[1].d & 1])
+/* A lane alone, from where the vector lies. */
+#define EXTRACT(name, T, ACC, PUT, LAST) \
+    static OP(v_##name) { \
+        T v; \
+        memcpy(&v, SLOT(ip[1].b) + (ip[1].d & LAST) * sizeof v, sizeof v); \
+        ACC = WIDE_##ACC(v); \
+        PUT; \
+        NEXT(2); \
+    }
+#define WIDE_acc(v) _Generic((v), int8_t: (uint32_t)(v), int16_t: (uint32_t)(v), default: (v))
+#define WIDE_fs(v) (v)
+#define WIDE_fd(v) (v)
+EXTRACT(i8x16_extract_lane_s, int8_t, acc, PUTI, 15)
+EXTRACT(i8x16_extract_lane_u, uint8_t, acc, PUTI, 15)
+EXTRACT(i16x8_extract_lane_s, int16_t, acc, PUTI, 7)
+EXTRACT(i16x8_extract_lane_u, uint16_t, acc, PUTI, 7)
+EXTRACT(i32x4_extract_lane, uint32_t, acc, PUTI, 3)
+EXTRACT(i64x2_extract_lane, uint64_t, acc, PUTI, 1)
 
 /* ---- Bits and bytes --------------------------------------------------------------------------------------------- */
 
@@ -186,19 +198,34 @@ BINARY(v128_xor, u64x2, u64x2, a ^ b)
 TERNARY(v128_bitselect, u64x2, u64x2, (a & c) | (b & ~c))
 TO_SCALAR(v128_any_true, u64x2, acc, PUTI, (a[0] | a[1]) != 0)
 
-static OP(v_i8x16_shuffle) {
-    uint8_t both[32];
-    u8x16 r = {0};
-    memcpy(both, SLOT(ip[1].b), 16);
-    memcpy(both + 16, SLOT(ip[1].c), 16);
-    const uint8_t *lanes = (const uint8_t *)&ip[2];
-    for (unsigned i = 0; i < 16; i++) r[i] = both[lanes[i] & 31];
-    V(u8x16, a) = r;
-    NEXT(4);
-}
-LANEWISE(i8x16_swizzle, u8x16, u8x16, 16, b[i] < 16 ? a[b[i] & 15] : 0)
-
 /* ---- Floating-point shapes ---------------------------------------------------------------------------------------- */
+
+/* Whether a mask of lanes has any. */
+static inline bool any(i8x16 mask) {
+#if defined(__SSE2__)
+    typedef char bytes __attribute__((vector_size(16)));
+    return __builtin_ia32_pmovmskb128((bytes)mask) != 0;
+#else
+    u64x2 halves = (u64x2)mask;
+    return (halves[0] | halves[1]) != 0;
+#endif
+}
+
+/* The lesser (greater) of each two lanes, of zeros the one with (without) a sign; NaNs lane by lane. */
+#define MIN_MAX_LANES(name, T, N, U, SCALAR, FIRST, SECOND, OF_EQUALS) \
+    COLD static OP(name##_nan) { \
+        T a = V(T, b), b = V(T, c), r = a; \
+        for (unsigned i = 0; i < N; i++) r[i] = SCALAR(x, a[i], b[i]); \
+        V(T, a) = r; \
+        NEXT(2); \
+    } \
+    static OP(v_##name) { \
+        T a = V(T, b), b = V(T, c); \
+        if (UNLIKELY(any((i8x16)(a != a) | (i8x16)(b != b)))) TAIL(name##_nan); \
+        U first = (U)(FIRST), second = (U)(SECOND); \
+        V(U, a) = (first & (U)a) | (second & (U)b) | (~(first | second) & ((U)a OF_EQUALS (U)b)); \
+        NEXT(2); \
+    }
 
 /* Lanes that are NaNs are made again, one by one. */
 #define ARITHMETIC(name, T, M, N, U, NAN_RESULT, OPERATOR) \
@@ -211,8 +238,7 @@ LANEWISE(i8x16_swizzle, u8x16, u8x16, 16, b[i] < 16 ? a[b[i] & 15] : 0)
     } \
     static OP(v_##name) { \
         T a = V(T, b), b = V(T, c), r = a OPERATOR b; \
-        u64x2 nans = (u64x2)(r != r); \
-        if (UNLIKELY(nans[0] | nans[1])) TAIL(name##_nan); \
+        if (UNLIKELY(any((i8x16)(r != r)))) TAIL(name##_nan); \
         V(T, a) = r; \
         NEXT(2); \
     }
@@ -231,8 +257,8 @@ LANEWISE(i8x16_swizzle, u8x16, u8x16, 16, b[i] < 16 ? a[b[i] & 15] : 0)
     UNARY(F##_neg, U, U, a ^ SIGN) \
     BINARY(F##_pmin, T, U, ((U)(b < a) & (U)b) | (~(U)(b < a) & (U)a)) \
     BINARY(F##_pmax, T, U, ((U)(a < b) & (U)b) | (~(U)(a < b) & (U)a)) \
-    LANEWISE(F##_min, T, T, N, wl_min_##M(x, a[i], b[i])) \
-    LANEWISE(F##_max, T, T, N, wl_max_##M(x, a[i], b[i])) \
+    MIN_MAX_LANES(F##_min, T, N, U, wl_min_##M, a < b, b < a, |) \
+    MIN_MAX_LANES(F##_max, T, N, U, wl_max_##M, a > b, b > a, &) \
     LANEWISE(F##_sqrt, T, T, N, wl_sqrt##n(x, a[i])) \
     LANEWISE(F##_ceil, T, T, N, wl_ceil##n(x, a[i])) \
     LANEWISE(F##_floor, T, T, N, wl_floor##n(x, a[i])) \
@@ -252,8 +278,8 @@ static OP(v_f32x4_replace_lane) {
     V(u32x4, a) = r;
     NEXT(2);
 }
-TO_SCALAR(f32x4_extract_lane, f32x4, fs, F32(ip[1].a) = fs, a[ip[1].d & 3])
-TO_SCALAR(f64x2_extract_lane, f64x2, fd, F64(ip[1].a) = fd, a[ip[1].d & 1])
+EXTRACT(f32x4_extract_lane, float, fs, F32(ip[1].a) = fs, 3)
+EXTRACT(f64x2_extract_lane, double, fd, F64(ip[1].a) = fd, 1)
 
 static inline int32_t trunc_s(double v) {
     return v != v ? 0 : v <= -0x1p31 ? INT32_MIN : v >= 0x1p31 ? INT32_MAX : (int32_t)v;
@@ -470,8 +496,6 @@ const wl_handler wl_vector[WL_OP_FD_SIZE] = {
     ROW(V128_LOAD32_SPLAT, v128_load32_splat)
     ROW(V128_LOAD64_SPLAT, v128_load64_splat)
     ROW(V128_STORE, v128_store)
-    ROW(I8X16_SHUFFLE, i8x16_shuffle)
-    ROW(I8X16_SWIZZLE, i8x16_swizzle)
     ROW(I8X16_SPLAT, i8x16_splat)
     ROW(I16X8_SPLAT, i16x8_splat)
     ROW(I32X4_SPLAT, i32x4_splat)

@@ -256,7 +256,8 @@ static void vector(translator *t, uint32_t op) {
         w[1].b = (uint16_t)slots[0];
         w[1].u = (uint32_t)m.offset;
     } else {
-        wl_word *w = wl_emit(t, wl_vector[op - WL_OP_FD], words);
+        wl_handler h = op == WL_OP_I8X16_SHUFFLE ? wl_shuffle() : op == WL_OP_I8X16_SWIZZLE ? wl_swizzle() : wl_vector[op - WL_OP_FD];
+        wl_word *w = wl_emit(t, h, words);
         w[1].a = (uint16_t)home;
         w[1].b = (uint16_t)slots[0];
         w[1].c = (uint16_t)slots[1];
