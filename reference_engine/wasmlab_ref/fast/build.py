@@ -46,6 +46,9 @@ FLAGS = (
     "-fno-semantic-interposition",
 )
 
+BINDING = () if platform.system() == "Darwin" else ("-Wl,-Bsymbolic",)
+"""For the linker: what the library calls in itself it finds without a detour."""
+
 TIMEOUT = 900
 """Seconds for one file, on a machine that has much else to do."""
 
@@ -159,7 +162,7 @@ def _build(compiler: Sequence[str], options: Sequence[str], target: Path) -> Non
                 pass
         for ending, objects in (("-events.so", plain | telling), (".so", plain)):
             made = part / f"library{ending}"
-            _run([*compiler, *options, "-shared", *map(str, objects.values()), "-lm", "-o", str(made)])
+            _run([*compiler, *options, "-shared", *BINDING, *map(str, objects.values()), "-lm", "-o", str(made)])
             os.replace(made, target.with_name(target.name + ending))
 
 

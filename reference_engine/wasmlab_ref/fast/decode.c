@@ -11,8 +11,8 @@ typedef struct wl_words { /* a recursion group as types.c wants it */
     size_t n;
 } wl_words;
 
-static bool put_word(wl_loader *l, wl_words *w, uint32_t word) {
-    if ((w->n + 1) * sizeof word > w->buffer->capacity &&
+static inline bool put_word(wl_loader *l, wl_words *w, uint32_t word) {
+    if (WL_UNLIKELY((w->n + 1) * sizeof word > w->buffer->capacity) &&
         !wl_buffer_grow(w->buffer, w->n * sizeof word, (w->n + 1) * sizeof word))
         return wl_no_memory(l);
     ((uint32_t *)w->buffer->data)[w->n++] = word;

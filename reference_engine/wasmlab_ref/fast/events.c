@@ -406,7 +406,7 @@ wl_place wl_enter_run(wl_store *x) {
 static bool is_handled(const wl_code *code, const wl_word *ip) {
     uint32_t at = (uint32_t)(ip - code->words);
     for (uint32_t i = 0; i < code->n_tries; i++)
-        if (at >= code->tries[i].begin && at < code->tries[i].end) return true;
+        if (at >= wl_tries(code)[i].begin && at < wl_tries(code)[i].end) return true;
     return false;
 }
 

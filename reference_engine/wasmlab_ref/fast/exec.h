@@ -144,31 +144,33 @@ typedef struct wl_try {
 
 typedef struct wl_code {
     uint32_t n_words, n_tries, n_catches;
-    wl_try *tries;
-    wl_catch *catches;
-    wl_word words[];
+    wl_word words[]; /* then wl_try, then wl_catch */
 } wl_code;
+static inline wl_try *wl_tries(const wl_code *code) { return (wl_try *)(uintptr_t)(code->words + code->n_words); }
+static inline wl_catch *wl_catches(const wl_code *code) { return (wl_catch *)(void *)(wl_tries(code) + code->n_tries); }
 
+struct wl_host;
 
 struct wl_funcinst {
     const wl_word *entry;
-    uint64_t frame;   /* bytes it needs from fp on; WL_NO_CODE until translated, and for host functions */
-    uint64_t header;  /* of its wl_frame */
+    uint32_t frame;        /* bytes it needs from fp on; WL_NO_CODE until translated, and for host functions */
+    uint32_t header;       /* bytes before its wl_frame */
     const wl_deftype *type;
     wl_instance *instance; /* NULL: a host function */
-    wl_code *code;
+    union {
+        wl_code *code;
+        struct wl_host *host; /* instance.c */
+    };
     uint32_t index;
-    wl_host_function host;
-    void *environment;
 };
-#define WL_NO_CODE ((uint64_t)1 << 40)
+#define WL_NO_CODE UINT32_MAX /* a value stack is smaller */
 
 struct wl_meminst {
     uint8_t *data;
     uint64_t committed; /* bytes that are there; the rest of `size` is zero and appears when touched */
     uint64_t size;      /* bytes */
     uint64_t max;       /* pages */
-    bool is64, mapped, has_max;
+    bool is64, mapped, has_max, is_part; /* is_part: of its instance's memory */
     uint64_t reserved;  /* bytes of the mapping */
     struct wl_meminst *next;
 };
@@ -177,7 +179,7 @@ struct wl_tableinst {
     wl_refval *elements;
     uint64_t size, capacity, max;
     wl_type type;
-    bool is64, has_max;
+    bool is64, has_max, is_part;
     struct wl_tableinst *next;
 };
 
@@ -208,9 +210,6 @@ struct wl_instance {
     wl_taginst **tags;
     wl_eleminst *elems;
     bool *dropped; /* data segments */
-    wl_funcinst *own_funcs;
-    wl_globalinst *own_globals;
-    wl_taginst *own_tags;
     wl_instance *next;
 };
 
@@ -219,6 +218,7 @@ typedef struct wl_foreign {
     wl_instance *instance;
 } wl_foreign;
 
+#define WL_CLASSES 24
 typedef struct wl_gcheap {
     struct wl_block **table; /* hash of aligned addresses */
     uint32_t table_size, n_blocks;
@@ -226,7 +226,7 @@ typedef struct wl_gcheap {
         struct wl_block *block, *first; /* block: where to look next; those that were made since the sweep come first */
         uint32_t cursor;
         bool fresh; /* `block` is one of them: all others are full */
-    } classes[24];
+    } *classes; /* WL_CLASSES of them from the first allocation on */
     struct wl_large *large;
     struct wl_large **large_sorted;
     uint32_t n_large, large_capacity;
@@ -299,6 +299,8 @@ struct wl_store {
 /* ---- Between the files --------------------------------------------------------------------------------------- */
 
 void wl_translator_free(struct translator *);
+bool wl_translator_is_small(const struct translator *); /* enough to be kept */
+int wl_call_host(wl_store *, const wl_funcinst *, uint64_t *slots);
 int wl_translate(wl_store *, wl_funcinst *);                                    /* WL_DONE or what ran out */
 bool wl_commit(wl_meminst *, uint64_t bytes); /* makes that many bytes be there; false: no memory */
 int64_t wl_memory_grow(wl_store *, wl_meminst *, uint64_t pages); /* old size in pages, or -1 */

@@ -201,7 +201,7 @@ static int call_host(wl_store *x, const wl_funcinst *f, uint8_t *frame) {
     uint8_t *top = frame + (size_t)(params > results ? params : results) * 8, *saved = x->top;
     if (top > x->stack_end) return WL_OUT_OF_STACK;
     x->top = top;
-    int status = f->host(x, f->environment, (uint64_t *)frame);
+    int status = wl_call_host(x, f, (uint64_t *)frame);
     x->top = saved;
     return status;
 }
@@ -212,7 +212,7 @@ COLD OP(wl_op_call_slow) {
     uint8_t *frame = SLOT(ip[-2].a);
     int status;
     if (x->fuel < 0 && (status = wl_next_slice(x))) return status;
-    if (f->host) {
+    if (!f->instance) {
         status = call_host(x, f, frame);
         RELOAD();
         if (status == WL_THREW) {
@@ -315,7 +315,7 @@ COLD static OP(return_call_slow) {
     uint8_t *from = SLOT(ip[-2].b);
     int status;
     if (x->fuel < 0 && (status = wl_next_slice(x))) return status;
-    if (f->host) {
+    if (!f->instance) {
         status = call_host(x, f, from);
         RELOAD();
         if (status == WL_THREW) { /* the handlers of this function are gone */
@@ -373,10 +373,10 @@ static const wl_catch *find_catch(wl_store *x, const wl_code *code, const wl_wor
     EVENT(wl_took(x, WL_RULE_THROW_LABEL));
     uint32_t at = (uint32_t)(ip - code->words);
     for (uint32_t i = 0; i < code->n_tries; i++) {
-        const wl_try *t = &code->tries[i];
+        const wl_try *t = &wl_tries(code)[i];
         if (at < t->begin || at >= t->end) continue;
         for (uint32_t j = 0; j < t->n_catches; j++) {
-            const wl_catch *c = &code->catches[t->first_catch + j];
+            const wl_catch *c = &wl_catches(code)[t->first_catch + j];
             if (c->kind >= 2 || c->tag == tag) {
                 EVENT(wl_saw_catch(x, c));
                 return c;
@@ -507,7 +507,7 @@ int wl_execute(wl_store *x, wl_funcinst *f, const uint64_t *args, uint64_t *resu
 #endif
     x->active++;
     x->host_depth += !outermost;
-    if (f->host) {
+    if (!f->instance) {
         status = call_host(x, f, fp);
     } else {
         status = f->code ? WL_DONE : wl_translate(x, f);

@@ -53,7 +53,7 @@ static bool rebuild_table(wl_gcheap *h, uint32_t size) {
     free(h->table);
     h->table = table;
     h->table_size = size;
-    for (unsigned c = 0; c < 24; c++)
+    for (unsigned c = 0; c < WL_CLASSES; c++)
         for (block *b = h->classes[c].first; b; b = b->next) enter(h, b);
     return true;
 }
@@ -111,6 +111,7 @@ static void *small_object(wl_gcheap *h, unsigned c) {
 void *wl_gc_allocate(wl_store *x, uint8_t *top, uint64_t bytes) {
     wl_gcheap *h = &x->heap;
     if (bytes > x->limits.heap_bytes) return NULL;
+    if (!h->classes && !(h->classes = calloc(WL_CLASSES, sizeof *h->classes))) return NULL;
     bool is_small = bytes <= LARGEST;
     unsigned c = is_small ? class_of(bytes) : 0;
     uint64_t size = is_small ? sizes[c] : (bytes + 7) & ~(uint64_t)7;
@@ -219,7 +220,7 @@ static void drain(wl_gcheap *h) {
 static void retrace(wl_gcheap *h) {
     while (h->marks.overflow) {
         h->marks.overflow = false;
-        for (unsigned c = 0; c < 24; c++)
+        for (unsigned c = 0; c < WL_CLASSES; c++)
             for (block *b = h->classes[c].first; b; b = b->next)
                 for (uint32_t i = 0; i < b->n_cells; i++)
                     if (b->marked[i >> 6] >> (i & 63) & 1) {
@@ -262,15 +263,15 @@ static void mark_roots(wl_store *x, const uint8_t *top) {
         for (uint64_t i = 0; i < t->size; i++) mark(h, t->elements[i]);
     for (const wl_instance *instance = x->instances; instance; instance = instance->next) {
         const wl_module *m = instance->module;
-        for (uint32_t i = 0; i < m->n_globals - m->n_imported_globals; i++)
-            if (wl_is_ref(instance->own_globals[i].type)) mark(h, instance->own_globals[i].value[0]);
+        for (uint32_t i = m->n_imported_globals; i < m->n_globals; i++)
+            if (wl_is_ref(instance->globals[i]->type)) mark(h, instance->globals[i]->value[0]);
         for (uint32_t i = 0; i < m->n_elems; i++)
             for (uint32_t j = 0; j < instance->elems[i].n; j++) mark(h, instance->elems[i].elements[j]);
     }
 }
 
 static void sweep(wl_gcheap *h) {
-    for (unsigned c = 0; c < 24; c++) {
+    for (unsigned c = 0; c < WL_CLASSES; c++) {
         for (block *b = h->classes[c].first; b; b = b->next) {
             memcpy(b->used, b->marked, sizeof b->used);
             memset(b->marked, 0, sizeof b->marked);
@@ -303,7 +304,7 @@ void wl_collect(wl_store *x, uint8_t *top) {
 }
 
 void wl_heap_free(wl_gcheap *h) {
-    for (unsigned c = 0; c < 24; c++)
+    for (unsigned c = 0; h->classes && c < WL_CLASSES; c++)
         for (block *b = h->classes[c].first, *next; b; b = next) {
             next = b->next;
             free(b);
@@ -312,6 +313,7 @@ void wl_heap_free(wl_gcheap *h) {
         next = l->next;
         free(l);
     }
+    free(h->classes);
     free(h->table);
     free(h->large_sorted);
     free(h->marks.items);

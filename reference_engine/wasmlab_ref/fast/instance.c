@@ -18,6 +18,8 @@
 
 struct wl_host {
     struct wl_host *next;
+    wl_host_function function;
+    void *environment;
     wl_funcinst f;
 };
 
@@ -28,50 +30,60 @@ static void *map(size_t size) {
     return p == MAP_FAILED ? NULL : p;
 }
 
-/* A value stack that nobody uses now, kept: mapping one costs more than a small module. */
+/* A value stack and a translator that nobody uses now, kept: to make them costs more than a small module. */
 static struct {
-    uint8_t *p;
+    uint8_t *stack;
     size_t size;
+    struct translator *translator;
     int lock;
 } spare;
 
-static uint8_t *take_stack(size_t size) {
-    uint8_t *p = NULL;
-    if (!__atomic_exchange_n(&spare.lock, 1, __ATOMIC_ACQUIRE)) {
-        if (spare.p && spare.size == size) {
-            p = spare.p;
-            spare.p = NULL;
-        }
-        __atomic_store_n(&spare.lock, 0, __ATOMIC_RELEASE);
+static void take_spare(wl_store *x) {
+    if (__atomic_exchange_n(&spare.lock, 1, __ATOMIC_ACQUIRE)) return;
+    if (spare.stack && spare.size == x->stack_bytes) {
+        x->stack = spare.stack;
+        spare.stack = NULL;
     }
-    return p ? p : map(size);
+    x->translator = spare.translator;
+    spare.translator = NULL;
+    __atomic_store_n(&spare.lock, 0, __ATOMIC_RELEASE);
 }
 
-static void give_stack(uint8_t *p, size_t size) {
+static void give_spare(wl_store *x) {
+    struct translator *translator = x->translator;
+    uint8_t *stack = x->stack;
     if (!__atomic_exchange_n(&spare.lock, 1, __ATOMIC_ACQUIRE)) {
-        if (!spare.p) {
-            spare.p = p;
-            spare.size = size;
-            p = NULL;
+        if (!spare.stack) {
+            spare.stack = stack;
+            spare.size = x->stack_bytes;
+            stack = NULL;
+        }
+        if (!spare.translator && wl_translator_is_small(translator)) {
+            spare.translator = translator;
+            translator = NULL;
         }
         __atomic_store_n(&spare.lock, 0, __ATOMIC_RELEASE);
     }
-    if (p) munmap(p, size);
+    if (stack) munmap(stack, x->stack_bytes);
+    wl_translator_free(translator);
 }
 
 wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_profile *profile) {
-    wl_store *x = calloc(1, sizeof *x);
+    wl_store *x = malloc(sizeof *x); /* malloc has a cache that calloc does without */
     if (!x) return NULL;
+    OPAQUE(x); /* or compilers make it a calloc again */
+    memset(x, 0, sizeof *x);
     x->engine = engine;
     x->limits = *limits;
     if (profile) x->profile = *profile;
     x->pages_left = limits->memory_pages < 1u << 31 ? limits->memory_pages : 1u << 31; /* bytes fit in 47 bits */
     x->elements_left = limits->table_elements;
     x->heap.threshold = limits->heap_bytes < (4u << 20) ? limits->heap_bytes : 4u << 20;
-    if (x->limits.values > (uint64_t)1 << 32) x->limits.values = (uint64_t)1 << 32;
+    if (x->limits.values > (uint64_t)1 << 28) x->limits.values = (uint64_t)1 << 28;
     x->stack_bytes = (size_t)x->limits.values * 8 + 65536;
-    x->stack = take_stack(x->stack_bytes);
-    if (!x->stack) {
+    take_spare(x);
+    if (!x->stack && !(x->stack = map(x->stack_bytes))) {
+        wl_translator_free(x->translator);
         free(x);
         return NULL;
     }
@@ -89,21 +101,13 @@ wl_store *wl_store_new(wl_engine *engine, const wl_limits *limits, const wl_prof
 static void free_memory(wl_meminst *m) {
     if (m->mapped) munmap(m->data, m->reserved);
     else free(m->data);
-    free(m);
+    if (!m->is_part) free(m);
 }
 
 void wl_store_free(wl_store *x) {
     if (!x) return;
     EVENT(wl_events_free(x));
     wl_session_free(x->session);
-    for (wl_instance *i = x->instances, *next; i; i = next) {
-        next = i->next;
-        const wl_module *m = i->module;
-        for (uint32_t f = 0; f < m->n_funcs - m->n_imported_funcs; f++) free(i->own_funcs[f].code);
-        for (uint32_t e = 0; e < m->n_elems; e++) free(i->elems[e].elements);
-        wl_module_release(i->module);
-        free(i);
-    }
     for (wl_meminst *m = x->memories, *next; m; m = next) {
         next = m->next;
         free_memory(m);
@@ -111,16 +115,23 @@ void wl_store_free(wl_store *x) {
     for (wl_tableinst *t = x->tables, *next; t; t = next) {
         next = t->next;
         free(t->elements);
-        free(t);
+        if (!t->is_part) free(t);
+    }
+    for (wl_instance *i = x->instances, *next; i; i = next) {
+        next = i->next;
+        const wl_module *m = i->module;
+        for (uint32_t f = m->n_imported_funcs; f < m->n_funcs; f++) free(i->funcs[f]->code);
+        for (uint32_t e = 0; e < m->n_elems; e++) free(i->elems[e].elements);
+        wl_module_release(i->module);
+        free(i);
     }
     for (struct wl_host *h = x->hosts, *next; h; h = next) {
         next = h->next;
         free(h);
     }
     wl_heap_free(&x->heap);
-    wl_translator_free(x->translator);
     free(x->foreign);
-    give_stack(x->stack, x->stack_bytes);
+    give_spare(x);
     free(x);
 }
 
@@ -145,8 +156,14 @@ wl_funcinst *wl_host_func(wl_store *x, const wl_deftype *type, wl_host_function 
     if (!h) return NULL;
     h->next = x->hosts;
     x->hosts = h;
-    h->f = (wl_funcinst){.frame = WL_NO_CODE, .type = type, .host = host, .environment = environment};
+    h->function = host;
+    h->environment = environment;
+    h->f = (wl_funcinst){.frame = WL_NO_CODE, .type = type, .host = h};
     return &h->f;
+}
+
+int wl_call_host(wl_store *x, const wl_funcinst *f, uint64_t *slots) {
+    return f->host->function(x, f->host->environment, slots);
 }
 
 /* ---- Memories and tables ------------------------------------------------------------------------------------------ */
@@ -155,7 +172,7 @@ wl_funcinst *wl_host_func(wl_store *x, const wl_deftype *type, wl_host_function 
 
 bool wl_commit(wl_meminst *m, uint64_t bytes) {
     if (bytes <= m->committed) return true;
-    uint64_t want = (bytes + 4095) & ~(uint64_t)4095;
+    uint64_t want = (bytes + 63) & ~(uint64_t)63;
     if (want < 2 * m->committed) want = 2 * m->committed;
     if (want > m->size) want = m->size;
     if (!m->mapped && want <= SMALL) {
@@ -242,10 +259,8 @@ int wl_table_init(wl_instance *instance, wl_tableinst *t, uint32_t elem, uint64_
     return WL_DONE;
 }
 
-static wl_meminst *new_memory(wl_store *x, const wl_bounds *b) {
-    if (b->min > x->pages_left) return NULL;
-    wl_meminst *m = calloc(1, sizeof *m);
-    if (!m) return NULL;
+static bool begin_memory(wl_store *x, wl_meminst *m, const wl_bounds *b) {
+    if (b->min > x->pages_left) return false;
     x->pages_left -= b->min;
     m->size = b->min << 16;
     m->max = b->max;
@@ -253,36 +268,35 @@ static wl_meminst *new_memory(wl_store *x, const wl_bounds *b) {
     m->is64 = b->is64;
     m->next = x->memories;
     x->memories = m;
-    return m;
+    return true;
 }
 
-static wl_tableinst *new_table(wl_store *x, const wl_table *type) {
-    wl_tableinst *t = calloc(1, sizeof *t);
-    if (!t) return NULL;
+static bool begin_table(wl_store *x, wl_tableinst *t, const wl_table *type) {
+    if (type->bounds.min > x->elements_left) return false;
     t->max = type->bounds.max;
     t->has_max = type->bounds.has_max;
     t->is64 = type->bounds.is64;
     t->type = type->type;
-    if (type->bounds.min > x->elements_left) {
-        free(t);
-        return NULL;
-    }
-    if (type->bounds.min) {
-        t->elements = calloc(type->bounds.min, sizeof *t->elements);
-        if (!t->elements) {
-            free(t);
-            return NULL;
-        }
-    }
+    if (type->bounds.min && !(t->elements = calloc(type->bounds.min, sizeof *t->elements))) return false;
     x->elements_left -= type->bounds.min;
     t->size = t->capacity = type->bounds.min;
     t->next = x->tables;
     x->tables = t;
-    return t;
+    return true;
 }
 
-wl_meminst *wl_new_memory(wl_store *x, const wl_bounds *b) { return new_memory(x, b); }
-wl_tableinst *wl_new_table(wl_store *x, const wl_table *t) { return new_table(x, t); }
+wl_meminst *wl_new_memory(wl_store *x, const wl_bounds *b) {
+    wl_meminst *m = calloc(1, sizeof *m);
+    if (m && begin_memory(x, m, b)) return m;
+    free(m);
+    return NULL;
+}
+wl_tableinst *wl_new_table(wl_store *x, const wl_table *type) {
+    wl_tableinst *t = calloc(1, sizeof *t);
+    if (t && begin_table(x, t, type)) return t;
+    free(t);
+    return NULL;
+}
 
 /* ---- Constant expressions ------------------------------------------------------------------------------------------ */
 
@@ -447,20 +461,24 @@ static wl_meminst no_memory;
 
 static void *carve(uint8_t **p, size_t n, size_t size) {
     void *found = *p;
-    *p += (n * size + 15) & ~(size_t)15;
+    *p += (n * size + 7) & ~(size_t)7;
     return found;
 }
-#define ROOM(n, type) (((size_t)(n) * sizeof(type) + 15) & ~(size_t)15)
+#define ROOM(n, type) (((size_t)(n) * sizeof(type) + 7) & ~(size_t)7)
 
 static wl_instance *new_instance(wl_store *x, wl_module *m) {
     uint32_t funcs = m->n_funcs - m->n_imported_funcs, globals = m->n_globals - m->n_imported_globals;
-    uint32_t tags = m->n_tags - m->n_imported_tags;
+    uint32_t tags = m->n_tags - m->n_imported_tags, tables = m->n_tables - m->n_imported_tables;
+    uint32_t memories = m->n_memories - m->n_imported_memories;
     size_t size = ROOM(1, wl_instance) + ROOM(m->n_funcs, void *) + ROOM(m->n_tables, void *) +
                   ROOM(m->n_memories, void *) + ROOM(m->n_globals, void *) + ROOM(m->n_tags, void *) +
                   ROOM(funcs, wl_funcinst) + ROOM(globals, wl_globalinst) + ROOM(tags, wl_taginst) +
+                  ROOM(tables, wl_tableinst) + ROOM(memories, wl_meminst) +
                   ROOM(m->n_elems, wl_eleminst) + ROOM(m->n_datas, bool);
-    uint8_t *p = calloc(1, size);
+    uint8_t *p = malloc(size);
     if (!p) return NULL;
+    OPAQUE(p);
+    memset(p, 0, size);
     wl_instance *i = carve(&p, 1, sizeof *i);
     i->store = x;
     i->module = m;
@@ -470,25 +488,35 @@ static wl_instance *new_instance(wl_store *x, wl_module *m) {
     i->memories = carve(&p, m->n_memories, sizeof(void *));
     i->globals = carve(&p, m->n_globals, sizeof(void *));
     i->tags = carve(&p, m->n_tags, sizeof(void *));
-    i->own_funcs = carve(&p, funcs, sizeof(wl_funcinst));
-    i->own_globals = carve(&p, globals, sizeof(wl_globalinst));
-    i->own_tags = carve(&p, tags, sizeof(wl_taginst));
+    wl_funcinst *own_funcs = carve(&p, funcs, sizeof(wl_funcinst));
+    wl_globalinst *own_globals = carve(&p, globals, sizeof(wl_globalinst));
+    wl_taginst *own_tags = carve(&p, tags, sizeof(wl_taginst));
     i->elems = carve(&p, m->n_elems, sizeof(wl_eleminst));
     i->dropped = carve(&p, m->n_datas, sizeof(bool));
+    wl_tableinst *own_tables = carve(&p, tables, sizeof(wl_tableinst));
+    wl_meminst *own_memories = carve(&p, memories, sizeof(wl_meminst));
+    for (uint32_t k = 0; k < tables; k++) {
+        own_tables[k].is_part = true;
+        i->tables[m->n_imported_tables + k] = &own_tables[k];
+    }
+    for (uint32_t k = 0; k < memories; k++) {
+        own_memories[k].is_part = true;
+        i->memories[m->n_imported_memories + k] = &own_memories[k];
+    }
     for (uint32_t k = 0; k < funcs; k++) {
         uint32_t index = m->n_imported_funcs + k;
-        i->own_funcs[k] = (wl_funcinst){.frame = WL_NO_CODE, .type = m->funcs[index], .instance = i, .index = index};
-        i->funcs[index] = &i->own_funcs[k];
+        own_funcs[k] = (wl_funcinst){.frame = WL_NO_CODE, .type = m->funcs[index], .instance = i, .index = index};
+        i->funcs[index] = &own_funcs[k];
     }
     for (uint32_t k = 0; k < tags; k++) {
-        i->own_tags[k].type = m->tags[m->n_imported_tags + k];
-        i->tags[m->n_imported_tags + k] = &i->own_tags[k];
+        own_tags[k].type = m->tags[m->n_imported_tags + k];
+        i->tags[m->n_imported_tags + k] = &own_tags[k];
     }
     for (uint32_t k = 0; k < globals; k++) {
         const wl_global *g = &m->globals[m->n_imported_globals + k];
-        i->own_globals[k].type = g->type;
-        i->own_globals[k].mutable_ = g->mutable_;
-        i->globals[m->n_imported_globals + k] = &i->own_globals[k];
+        own_globals[k].type = g->type;
+        own_globals[k].mutable_ = g->mutable_;
+        i->globals[m->n_imported_globals + k] = &own_globals[k];
     }
     return i;
 }
@@ -510,12 +538,12 @@ static int initialize(wl_instance *i) {
     uint64_t value[2];
     int status;
     for (uint32_t k = m->n_imported_memories; k < m->n_memories; k++)
-        if (!(i->memories[k] = new_memory(x, &m->memories[k].bounds))) return WL_OUT_OF_MEMORY;
+        if (!begin_memory(x, i->memories[k], &m->memories[k].bounds)) return WL_OUT_OF_MEMORY;
     if (m->n_memories) i->memory0 = i->memories[0];
     for (uint32_t k = m->n_imported_globals; k < m->n_globals; k++)
         if ((status = initial(i, &m->globals[k].init, i->globals[k]->value))) return status;
     for (uint32_t k = m->n_imported_tables; k < m->n_tables; k++) {
-        if (!(i->tables[k] = new_table(x, &m->tables[k]))) return WL_OUT_OF_TABLE;
+        if (!begin_table(x, i->tables[k], &m->tables[k])) return WL_OUT_OF_TABLE;
         if (!m->tables[k].init.end) continue;
         if ((status = initial(i, &m->tables[k].init, value))) return status;
         for (uint64_t j = 0; j < i->tables[k]->size; j++) i->tables[k]->elements[j] = value[0];
@@ -559,7 +587,10 @@ static int run_segments(wl_instance *i) {
             EVENT(saw_segment(x, WL_OP_TABLE_INIT, WL_OP_ELEM_DROP, status, e->n));
             if (status) return status;
         }
-        if (e->mode != WL_PASSIVE) i->elems[k].n = 0;
+        if (e->mode == WL_PASSIVE) continue;
+        i->elems[k].n = 0;
+        free(i->elems[k].elements);
+        i->elems[k].elements = NULL;
     }
     for (uint32_t k = 0; k < m->n_datas; k++) {
         const wl_data *d = &m->datas[k];

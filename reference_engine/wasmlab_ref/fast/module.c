@@ -22,9 +22,43 @@ typedef struct wl_chunk {
 
 static size_t aligned(size_t size) { return (size + 7) & ~(size_t)7; }
 
+/* A LEB128 of at most five bytes, whatever it says. */
+static inline uint64_t read_short(const uint8_t **p) {
+    uint64_t value = 0;
+    if (**p < 0x80) return *(*p)++;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+        uint8_t byte = *(*p)++;
+        value |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) break;
+    }
+    return value;
+}
+
+/* Room for what the entries of the sections become, so that most modules are one piece: as many as are announced. */
+static size_t room_for(const uint8_t *bytes, size_t size) {
+    static const uint8_t costs[] = {[1] = 16, [2] = sizeof(wl_import) + sizeof(wl_table), [3] = 8,
+                                    [4] = sizeof(wl_table), [5] = sizeof(wl_memory), [6] = sizeof(wl_global),
+                                    [7] = sizeof(wl_export), [9] = sizeof(wl_elem), [10] = sizeof(wl_body),
+                                    [11] = sizeof(wl_data), [13] = 8};
+    const uint8_t *p = bytes + 8, *end = bytes + size;
+    size_t room = 0;
+    while (size >= 8 && end - p > 6) { /* as long as any LEB128 of a count and a size is in bounds */
+        unsigned id = *p++;
+        uint64_t length = read_short(&p);
+        const uint8_t *next = p;
+        if (length > (uint64_t)(end - p)) break;
+        if (id < sizeof costs && costs[id] && length) {
+            uint64_t n = end - p > 5 ? read_short(&p) : 1;
+            room += aligned((n < length ? n : length) * costs[id]);
+        }
+        p = next + length;
+    }
+    return room < 10 * size ? room : 10 * size; /* no entry takes less than a tenth of its bytes */
+}
+
 static wl_module *new_module(wl_engine *engine, const uint8_t *bytes, size_t size, bool in_place) {
     size_t head = aligned(sizeof(wl_module)) + aligned(sizeof(wl_chunk)), copy = in_place ? 0 : aligned(size);
-    size_t room = 64 + aligned(size / 4); /* most modules need no second chunk */
+    size_t room = aligned(room_for(bytes, size));
     char *memory = malloc(head + copy + room);
     if (!memory) return NULL;
     wl_module *m = (wl_module *)(void *)memory;
@@ -66,7 +100,9 @@ void *wl_module_alloc(wl_module *m, size_t size) {
 void wl_module_retain(wl_module *m) { __atomic_add_fetch(&m->references, 1, __ATOMIC_RELAXED); }
 
 void wl_module_release(wl_module *m) {
-    if (!m || __atomic_sub_fetch(&m->references, 1, __ATOMIC_ACQ_REL)) return;
+    if (!m || (__atomic_load_n(&m->references, __ATOMIC_ACQUIRE) != 1 && /* the only one that there is is this one */
+               __atomic_sub_fetch(&m->references, 1, __ATOMIC_ACQ_REL)))
+        return;
     wl_release_groups(m->engine, m->groups, m->n_groups);
     for (wl_chunk *chunk = m->chunks, *next; chunk; chunk = next) {
         next = chunk->next;

@@ -8,8 +8,7 @@ void wl_fail(translator *t, int status) {
     longjmp(t->out, 1);
 }
 
-void wl_array_grow(translator *t, void *array, uint32_t *capacity, uint32_t needed, size_t size) {
-    if (needed <= *capacity) return;
+void wl_array_grow_slow(translator *t, void *array, uint32_t *capacity, uint32_t needed, size_t size) {
     uint32_t more = *capacity < 32 ? 64 : *capacity;
     while (more < needed) more = more > UINT32_MAX / 2 ? needed : 2 * more;
     void *grown = realloc(*(void **)array, more * size);
@@ -19,9 +18,9 @@ void wl_array_grow(translator *t, void *array, uint32_t *capacity, uint32_t need
 }
 
 wl_word *wl_emit(translator *t, wl_handler h, uint32_t words) {
-    if (UNLIKELY(t->n + words > t->capacity)) wl_array_grow(t, &t->code, &t->capacity, t->n + words, sizeof(wl_word));
+    wl_array_grow(t, &t->code, &t->capacity, t->n + words, sizeof(wl_word));
     wl_word *w = t->code + t->n;
-    memset(w, 0, words * sizeof *w);
+    for (uint32_t i = 1; i < words; i++) w[i].u64 = 0;
     w->h = h;
     t->last = t->n;
     t->n += words;
@@ -640,20 +639,18 @@ static int install(translator *t) {
     wl_code *code = malloc(sizeof *code + words + catches + tries);
     if (!code) return WL_OUT_OF_MEMORY;
     memcpy(code->words, t->code + start, words);
-    code->catches = (wl_catch *)(code->words + t->n);
-    code->tries = (wl_try *)(code->catches + t->n_catches);
-    for (uint32_t i = 0; i < t->n_catches; i++) {
-        code->catches[i] = t->catches[i];
-        code->catches[i].target -= start;
-    }
-    for (uint32_t i = 0; i < t->n_tries; i++) {
-        code->tries[i] = t->tries[i];
-        code->tries[i].begin -= start;
-        code->tries[i].end -= start;
-    }
     code->n_words = t->n;
     code->n_tries = t->n_tries;
     code->n_catches = t->n_catches;
+    for (uint32_t i = 0; i < t->n_catches; i++) {
+        t->catches[i].target -= start;
+        wl_catches(code)[i] = t->catches[i];
+    }
+    for (uint32_t i = 0; i < t->n_tries; i++) {
+        t->tries[i].begin -= start;
+        t->tries[i].end -= start;
+        wl_tries(code)[i] = t->tries[i];
+    }
     uint32_t slots = t->max_slot, results = f->type->u.func.result_slots;
     f->code = code;
     f->header = (uint64_t)t->header * 8;
@@ -676,6 +673,12 @@ int wl_translate(wl_store *x, wl_funcinst *f) {
     x->translator->instance = f->instance;
     x->translator->module = f->instance->module;
     return attempt(x->translator);
+}
+
+bool wl_translator_is_small(const struct translator *t) {
+    return t && t->capacity < 16384 && t->stack_capacity < 4096 && t->locals_capacity < 4096 &&
+           t->frames_capacity < 4096 && t->fixups_capacity < 4096 && t->tries_capacity < 4096 &&
+           t->catches_capacity < 4096;
 }
 
 void wl_translator_free(struct translator *t) {

@@ -135,7 +135,10 @@ void wl_note_load(translator *, uint32_t row, uint8_t class, unsigned address);
 bool wl_fuse_step(translator *, const condition *, bool sense, uint32_t *at);
 void wl_unary_op(translator *, uint32_t op);
 void wl_binary_op(translator *, uint32_t op);
-void wl_array_grow(translator *, void *array, uint32_t *capacity, uint32_t needed, size_t size);
+void wl_array_grow_slow(translator *, void *array, uint32_t *capacity, uint32_t needed, size_t size);
+static inline void wl_array_grow(translator *t, void *array, uint32_t *capacity, uint32_t needed, size_t size) {
+    if (UNLIKELY(needed > *capacity)) wl_array_grow_slow(t, array, capacity, needed, size);
+}
 
 /* translate_fused.c, above: whether the last instruction became part of a pair */
 
