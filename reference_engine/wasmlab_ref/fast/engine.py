@@ -263,6 +263,9 @@ def _told(data: bytes, steps: int) -> tuple[list[Told], list[tuple[int, int]]]:
     return found, list(struct.iter_unpack("<IQ", data[at + 4 : at + 4 + 12 * count]))
 
 
+DEFAULT_PROFILE, DEFAULT_LIMITS = Profile(), Limits()
+
+
 class Store:
     """A store with its instances by name; `trace` is what lab.log was called with in the last `run`.
 
@@ -278,11 +281,11 @@ class Store:
     ) -> None:
         self._store: int | None = None
         library = _library(events)
-        self.limits = limits or Limits()
+        self.limits = limits or DEFAULT_LIMITS
         limits_ = _limits(events, self.limits)
         self._library = library
         self._store = library.wl_store_new(
-            engine_handle(events), ctypes.byref(limits_), ctypes.byref(_profile(profile or Profile()))
+            engine_handle(events), ctypes.byref(limits_), ctypes.byref(_profile(profile or DEFAULT_PROFILE))
         )
         if not self._store:
             raise MemoryError

@@ -33,6 +33,10 @@ struct translator; /* translate.h */
 typedef union wl_word wl_word;
 typedef uint64_t wl_refval; /* see gc.h */
 
+/* Compilers compute `v` here, as it is written: the next instruction's address in the register of this one's (gcc else
+ * runs out of those that need no saving), a sum with a sign without a carry, malloc and memset as no calloc. */
+#define OPAQUE(v) __asm__("" : "+r"(v))
+
 #define WL_PARAMS \
     const wl_word *ip, uint8_t *fp, uint8_t *mem, uint64_t mem_len, uint64_t acc, wl_store *x, double fd, float fs
 #define WL_ARGS ip, fp, mem, mem_len, acc, x, fd, fs
@@ -85,10 +89,6 @@ int wl_save(WL_PARAMS);
 #define DISPATCH WL_MUSTTAIL return ip->h(WL_ARGS)
 #define TAIL(handler) WL_MUSTTAIL return handler(WL_ARGS)
 #endif
-
-/* Compilers compute `v` here, in its register: they save a uop neither by loading from `ip` at an offset before it is
- * moved on, nor by making a sum of a sign bit a carry. */
-#define OPAQUE(v) __asm__("" : "+r"(v))
 
 #define OP(name) int name(WL_PARAMS)
 #define NEXT(words) \

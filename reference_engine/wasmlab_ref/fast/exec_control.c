@@ -160,18 +160,24 @@ OP(wl_op_call_other) { /* of another instance, or of the host */
     ENTER_OTHER(4);
 }
 
-/* f, or a trap */
-#define LOOK_UP(INDEX, TABLE, TYPE) \
+/* f, or a trap; a type that is not the expected one itself takes the handler again that looks closer */
+#define LOOK_UP(INDEX, TABLE, TYPE, IF_OTHER) \
     const wl_tableinst *t = (TABLE); \
     const wl_deftype *type = (TYPE); \
     uint64_t i = (INDEX); \
     if (UNLIKELY(i >= t->size)) return WL_TRAP_UNDEFINED_ELEMENT; \
     const wl_funcinst *f = (const wl_funcinst *)(uintptr_t)t->elements[i]; \
     if (UNLIKELY(!f)) return WL_TRAP_UNINITIALIZED_ELEMENT; \
-    if (UNLIKELY(f->type != type) && !wl_deftype_matches(f->type, type)) return WL_TRAP_INDIRECT_TYPE
+    if (UNLIKELY(f->type != type)) IF_OTHER
+#define IS_SUB_TYPE \
+    if (!wl_deftype_matches(f->type, type)) return WL_TRAP_INDIRECT_TYPE
 #define CALL_INDIRECT(name, INDEX) \
+    COLD static OP(name##_sub) { \
+        LOOK_UP(INDEX, ip[1].p, ip[2].p, IS_SUB_TYPE); \
+        ENTER_OTHER(5); \
+    } \
     OP(wl_op_##name) { \
-        LOOK_UP(INDEX, ip[1].p, ip[2].p); \
+        LOOK_UP(INDEX, ip[1].p, ip[2].p, TAIL(name##_sub)); \
         if (UNLIKELY(f->instance != x->instance)) ENTER_OTHER(5); \
         ENTER(5); \
     }
@@ -290,8 +296,7 @@ COLD static OP(return_call_slow);
         } \
         wl_frame h = *(const wl_frame *)SLOT(ip[WORDS - 2].a); \
         const uint64_t *from = (const uint64_t *)SLOT(ip[WORDS - 2].b); \
-        uint32_t n = ip[WORDS - 2].c; \
-        for (uint32_t j = 0; j < n; j++) ((volatile uint64_t *)fp)[j] = from[j]; \
+        for (uint32_t j = 0, n = ip[WORDS - 2].c; j < n; j++) ((volatile uint64_t *)fp)[j] = from[j]; \
         begin(fp, f, h); \
         ip = f->entry; \
         DISPATCH; \
@@ -300,8 +305,15 @@ OP(wl_op_return_call) {
     const wl_funcinst *f = ip[1].p;
     REPLACE(4);
 }
+COLD static OP(return_call_indirect_sub) {
+    LOOK_UP(U64(ip[3].d), ip[1].p, ip[2].p, IS_SUB_TYPE);
+    x->fuel--;
+    acc = (uint64_t)(uintptr_t)f;
+    ip += 5;
+    TAIL(return_call_slow);
+}
 OP(wl_op_return_call_indirect) {
-    LOOK_UP(U64(ip[3].d), ip[1].p, ip[2].p);
+    LOOK_UP(U64(ip[3].d), ip[1].p, ip[2].p, TAIL(return_call_indirect_sub));
     REPLACE(5);
 }
 OP(wl_op_return_call_ref) {
