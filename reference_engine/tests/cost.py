@@ -1,8 +1,9 @@
 """What does a module cost ref/fast?  In C, through Python, in memory, and whether ten million of them leave anything.
 
-./dev python reference_engine/tests/cost.py [FOLDER with tiny.wasm, small.wasm, medium.wasm] [--other PROGRAM] [--soak N]
+    ./dev python reference_engine/tests/cost.py [FOLDER] [--other PROGRAM] [--soak N]
 
-Another engine's program takes the same arguments as data/cost.c and is run in the same rounds.
+The folder has tiny, small, medium (.wasm or .wat).  Another engine's program takes the same arguments as data/cost.c
+and is run in the same rounds.
 """
 
 from __future__ import annotations
