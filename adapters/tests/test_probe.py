@@ -35,8 +35,8 @@ def test_wasmtime_passes(name):
 FAULTS = {
     "hello": 'w.WASM_3 = frozenset({"mvp", "gc", "warp-drive"})',
     "raw lines: marks, ids, order, garbage": """
-say = w.Worker.say
-w.Worker.say = lambda self, message: None if "error" in message else say(self, message)""",
+say = w.Lines.say
+w.Lines.say = lambda self, message: None if "error" in message else say(self, message)""",
     "requests are isolated": """
 keep = {}
 init = w.Session.__init__

@@ -165,7 +165,7 @@ class Running:
         self._socket.setblocking(False)
         self.stdout = self._socket.fileno()
         self.stdin = os.dup(self.stdout)  # a selector takes a descriptor once
-        attached.close()
+        self._attached = attached  # whose response keeps the connection open
         self._frames = Frames()
         self._over = False
         try:
@@ -214,6 +214,7 @@ class Running:
         """Remove the container; how it had ended, if it had.  EngineUnavailable where the daemon has gone."""
         try:
             state = self._api.inspect_container(self._id)["State"]
+            self._close()  # the daemon does not end what waits for us to read its flood
             self._api.remove_container(self._id, force=True)
         except docker.errors.NotFound:
             return Ending("its container was removed", "killed")
@@ -237,9 +238,18 @@ class Running:
         return process.processor_time(self._pid) if self._pid else 0.0
 
     def _close(self) -> None:
-        self._socket.close()
+        """End the stream, once: a descriptor's number is soon another's."""
+        if self._socket.fileno() < 0:
+            return
         with contextlib.suppress(OSError):
-            os.close(self.stdin)
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        os.close(self.stdin)
+        response = getattr(self._attached, "_response", None)
+        with contextlib.suppress(ValueError, OSError):  # whichever is second finds the connection closed
+            if response:
+                response.close()
+            self._attached.close()
 
 
 class Frames:

@@ -65,7 +65,7 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[b]no" in result.output
     assert "do x" in result.output
     assert json.loads(CliRunner().invoke(doctor, ["--json"]).output)[1] == {
-        "name": "bad", "ok": False, "detail": "[b]no", "hint": "do x",
+        "name": "bad", "ok": False, "detail": "[b]no", "hint": "do x", "optional": False,
     }  # fmt: skip
     monkeypatch.setattr(checks, "CHECKS", {"good": lambda: (True, "fine", "")})
     assert CliRunner().invoke(doctor, []).exit_code == 0

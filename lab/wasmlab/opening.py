@@ -59,6 +59,8 @@ def names_of(engines: str, more: Sequence[str] = (), archs: Sequence[str] = (), 
 
     with engine_errors():
         asked = [*EngineName.parse_list(engines), *map(EngineName.parse, more)]
+        if len({*map(str, asked)}) != len(asked):
+            raise UsageError(f"an engine is named twice: {', '.join(map(str, asked))}")
         columns = {str(name): [str(column) for column in name.on(archs)] for name in asked}
     for name, found in columns.items():
         if not found:
