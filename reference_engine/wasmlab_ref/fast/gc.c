@@ -294,6 +294,7 @@ static void sweep(wl_gcheap *h) {
 
 void wl_collect(wl_store *x, uint8_t *top) {
     wl_gcheap *h = &x->heap;
+    if (!h->classes) return;    /* nothing was ever allocated */
     if (!sort_large(h)) return; /* nothing is freed this time */
     h->live = 0;
     h->collections++;
