@@ -170,7 +170,8 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     if variant_name and variant_name not in row.variants:
         raise EngineNameError(unknown(f"variant of {parsed.engine}", variant_name, row.variants))
     variant = row.variants.get(variant_name)
-    flags = {**(variant.flags if variant else {}), **dict(parsed.flags)}
+    emulated = row.emulated if where and where.cpu else {}
+    flags = {**emulated, **(variant.flags if variant else {}), **dict(parsed.flags)}
     for flag in flags:
         if flag not in row.flags:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))

@@ -148,6 +148,8 @@ class EngineRow:
     """What it supports without flags; the worker's hello has the last word."""
     flags: dict[str, str] = field(default_factory=dict)
     """The flags that its worker takes, and what each does."""
+    emulated: dict[str, str] = field(default_factory=dict)
+    """Flags where QEMU plays the processor; a variant's, and those of a name, go before."""
     traps: dict[str, str] = field(default_factory=dict)
     """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
     limits: Limits = field(default_factory=Limits)
@@ -165,6 +167,7 @@ class EngineRow:
         _known("variant", self.alias, self.variants)
         if not self.flag.startswith("$"):
             _known("way to write flags", [self.flag], ("setting", "option", "switch"))
+        _known("flag of emulated", self.emulated, self.flags)
         for name, variant in self.variants.items():
             _known(f"flag of variant {name}", variant.flags, self.flags)
         if not self.alias and bool(self.module) == bool(self.file or self.program):

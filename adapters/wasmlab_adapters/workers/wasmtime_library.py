@@ -52,6 +52,20 @@ def feature_modules() -> dict[str, tuple[frozenset[str], bytes]]:
     return {name: (frozenset(bases.split(",")) - {""}, b64decode(module)) for name, bases, module in rows}
 
 
+RESERVED = {
+    "memory_reservation": "0",
+    "static_memory_maximum_size": "0",
+    "memory_guard_size": "0",
+    "static_memory_guard_size": "0",
+    "dynamic_memory_guard_size": "0",
+    "memory_reservation_for_growth": "1048576",
+}
+"""`reserve=little`, under the names of new and old releases: no gigabytes of address space for each memory.
+
+No guard pages either: a vector stored across the end of a memory must not leave its first half there, which a guard
+page alone does not prevent on arm64 (seen under QEMU; the architecture allows it)."""
+
+
 class Library:
     """The library, and the engine in one configuration."""
 
@@ -92,7 +106,11 @@ class Library:
         for setting in on | {SETTINGS[name] for name in self.without if name in SETTINGS}:
             self.set(config, f"wasm_{setting}", "true" if setting in on else "false", optional=True)
         for key, value in settings.items():
-            self.set(config, key, value)
+            if (key, value) == ("reserve", "little"):
+                for name, number in RESERVED.items():
+                    self.set(config, name, number, optional=True)
+            else:
+                self.set(config, key, value)
         engine: int = self.dll.wasm_engine_new_with_config(config)
         return engine
 
