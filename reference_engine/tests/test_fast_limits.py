@@ -46,6 +46,10 @@ ENDLESS = {
     "exceptions": "(loop (block (try_table (catch $e 0) (call $throw))) (br 0))",
     "exceptions rethrown": "(loop $l (block $b (result exnref) (try_table (catch_all_ref $b) (call $throw)) (br $l))"
     " (drop) (br $l))",
+    "exceptions to a loop": "(loop $l (try_table (catch_all $l) (throw $e)))",
+    "exceptions to a loop, by reference": "(ref.null exn)"
+    " (loop $l (param exnref) (drop) (try_table (catch_all_ref $l) (throw $e)))",
+    "exceptions to a loop, from a call": "(loop $l (try_table (catch $e $l) (call $throw)))",
     "host calls": "(loop (call $reenter (i32.const 1)) (br 0))",
     "memory": "(loop (memory.fill $m (i32.const 0) (i32.const 1) (i32.const 4194304)) (br 0))",
     "memory copied": "(loop (memory.copy $m $m (i32.const 1) (i32.const 0) (i32.const 4194303)) (br 0))",

@@ -231,6 +231,7 @@ typedef struct wl_gcheap {
     struct wl_large **large_sorted;
     uint32_t n_large, large_capacity;
     uint64_t live, allocated, threshold; /* bytes */
+    uint64_t looked_at;                  /* references, by the last collection */
     bool stress;                         /* collect at every allocation */
     struct wl_mark_stack {
         wl_refval *items;

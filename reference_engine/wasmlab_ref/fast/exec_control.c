@@ -407,8 +407,8 @@ COLD OP(wl_op_unwind) {
     wl_funcinst *f = x->unwinding;
     EVENT(wl_saw_thrown(x));
     for (;;) {
-        /* a function may have a million of them, and throw in a loop */
-        int status = wl_bulk(x, (uint64_t)(f->code->n_tries + f->code->n_catches) * 16);
+        /* a handler may lead backwards, and a function may have a million of them */
+        int status = wl_bulk(x, 64 + (uint64_t)(f->code->n_tries + f->code->n_catches) * 16);
         if (status) return status;
         const wl_catch *c = find_catch(x, f->code, ip, exn->tag);
         if (c) {

@@ -119,7 +119,7 @@ void *wl_gc_allocate(wl_store *x, uint8_t *top, uint64_t bytes) {
         wl_collect(x, top);
         if (h->live + size > x->limits.heap_bytes) return NULL;
         /* near the limit every allocation may collect: that is paid for, and the clock is looked at */
-        if (x->active && !h->stress && wl_bulk(x, h->live)) return NULL;
+        if (x->active && !h->stress && wl_bulk(x, h->live + 8 * h->looked_at)) return NULL;
         uint64_t next = 2 * h->live + (4u << 20) + size;
         h->threshold = next < x->limits.heap_bytes ? next : x->limits.heap_bytes;
     }
@@ -174,6 +174,7 @@ static large *find_large(const wl_gcheap *h, uint64_t address) {
 /* Any 64 bits may come here; what is no object in use is ignored. */
 static void mark(wl_gcheap *h, wl_refval r) {
     WL_WRITTEN(&r, sizeof r);
+    h->looked_at++;
     if (!r || WL_TAG(r) || (r & 7)) return;
     block *b = find_block(h, r);
     if (b) {
@@ -297,6 +298,7 @@ void wl_collect(wl_store *x, uint8_t *top) {
     if (!h->classes) return;    /* nothing was ever allocated */
     if (!sort_large(h)) return; /* nothing is freed this time */
     h->live = 0;
+    h->looked_at = 0;
     h->collections++;
     mark_roots(x, top);
     drain(h);

@@ -30,7 +30,7 @@ typedef struct wl_limits {
     uint32_t features;        /* bits WL_FEATURE_* of opcodes.h */
     uint64_t module_bytes;    /* at most 256 MiB */
     uint64_t validation_work; /* types pushed and compared by one module's sequences of types */
-    int64_t fuel;             /* calls and branches backwards, and 64 bytes each of work in bulk; INT64_MAX: none */
+    int64_t fuel;             /* calls, branches backwards, exceptions, and 64 bytes each of work in bulk; INT64_MAX: none */
     uint32_t call_depth, host_depth;
     uint64_t values, locals; /* slots of all activations; locals of one function */
     uint64_t memory_pages, table_elements, heap_bytes;
