@@ -177,6 +177,11 @@ def test_npm_with_a_wrong_digest(programs: Path, tmp_path: Path) -> None:
         ("npm", "npm", "npm ERR! network request failed, reason: connect ECONNREFUSED"),
         ("debian", "apt-get", "E: Failed to fetch x  Could not resolve 'mirror'"),
         ("go", "go", "dial tcp: lookup proxy: Temporary failure in name resolution"),
+        (
+            "cargo",
+            "cargo",
+            "warning: spurious network error: [6] Could not resolve hostname (Could not resolve host: index)",
+        ),
         ("maven", "mvn", "[ERROR] Could not transfer artifact toy from central: Unknown host"),
     ],
 )
@@ -185,7 +190,7 @@ def test_offline(
 ) -> None:
     monkeypatch.setattr(debian, "_mirror", lambda: ("file:/nowhere", "/keys"))
     program(programs, client, f'echo "{words}" >&2; exit 1')
-    source = {"go": "workers/wazero", "maven": "workers/chicory"}.get(registry, "")
+    source = {"go": "workers/wazero", "maven": "workers/chicory", "cargo": str(crate(tmp_path))}.get(registry, "")
     releases = {"1.0.0": "sid toy"} if registry == "debian" else {}
     package = Package(registry, "toy", "1.0.0", releases=releases, source=source)
     with pytest.raises(EngineUnavailable, match=r"^toy 1\.0\.0 is not installed and there is no network$"):
@@ -280,6 +285,103 @@ def test_maven(programs: Path, tmp_path: Path) -> None:
         install(row, "7.0.0")
     with pytest.raises(EngineUnavailable, match=r"^runtime-1\.0\.0\.jar is not the pinned one"):
         install(replace(row, name="org.other:runtime", sha256={"runtime-1.0.0.jar": "0" * 64}))
+
+
+def crate(folder: Path) -> Path:
+    """The source of a worker in Rust, as far as the registry reads it."""
+    source = folder / "worker"
+    source.mkdir()
+    (source / "Cargo.toml").write_text('[features]\nwasmi = []\n[dependencies]\nwasmi = { version = "=2.0.0" }\n')
+    (source / "Cargo.lock").write_text("version = 4\n")
+    return source
+
+
+CARGO = """case $1 in
+    metadata)
+        grep -q '^wasmi = { version = "=2.0.' Cargo.toml || { echo "$NONE" >&2; exit 101; }
+        manifest=$HOME/src/index/wasmi-2.0.0/Cargo.toml
+        echo '{"packages": [{"name": "project"}, {"name": "wasmi", "manifest_path": "'"$manifest"'"}]}';;
+    build)
+        to=$CARGO_TARGET_DIR/release locked=no
+        for word; do case $word in
+            --target=*) to=$CARGO_TARGET_DIR/${word#*=}/release;;
+            --locked) locked=yes;;
+        esac; done
+        grep -q '^wasmi = { version = "=7' Cargo.toml && { echo "$NONE" >&2; exit 101; }
+        mkdir -p "$to"
+        { echo "$@"; echo "locked $locked"; env | grep _LINKER; grep '^wasmi = {' Cargo.toml; } > "$to/worker"
+        echo compiled >> "$CARGO_TARGET_DIR/crates";;
+esac"""
+NO_CRATE = """error: failed to select a version for the requirement `wasmi = "=7.0.0"`
+candidate versions found which didn't match: 2.0.0, 1.0.9, 1.0.0-rc.1, ...
+location searched: the index"""
+
+
+@pytest.fixture
+def cargo(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cargo that has two versions of one crate; the folder of its crates."""
+    program(programs, "cargo", CARGO)
+    monkeypatch.setenv("NONE", NO_CRATE)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "cache" / "index").mkdir(parents=True)
+    return tmp_path / "cache" / "index"
+
+
+def test_cargo(cargo: Path, tmp_path: Path) -> None:
+    source = crate(tmp_path)
+    row = Package("cargo", "wasmi", "2.0.0", source=str(source))
+    folder = install(row, "", "amd64")
+    said = (folder / "worker").read_text()
+    assert "--features=wasmi" in said
+    assert "locked yes" in said
+    assert (folder / "Cargo.lock").read_bytes() == (source / "Cargo.lock").read_bytes()
+    other = (install(row, "2.0.1", "amd64") / "worker").read_text()
+    assert "locked no" in other
+    assert '\nwasmi = { version = "=2.0.1"' in other
+    foreign = (install(row, "", "riscv64") / "worker").read_text()
+    assert "_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc" in foreign
+    with pytest.raises(EngineUnavailable, match=r"^there is no wasmi 7\.0\.0 for amd64$") as caught:
+        install(row, "7.0.0", "amd64")
+    assert caught.value.hint == "newest: 2.0.0, 1.0.9, 1.0.0-rc.1"
+    builds = tmp_path / "cache/engines/cargo"
+    assert (builds / "wasmi-amd64.build/crates").read_text() == "compiled\n" * 2, "what was compiled is kept"
+    assert not list(builds.glob("*.part"))
+
+
+def test_a_crate_alone(cargo: Path) -> None:
+    crate = tarball(cargo / "wasmi-2.0.0.crate", ("wasmi-2.0.0/src/a.c", b"int x;"))
+    row = Package("cargo", "wasmi", "2.0.0", {crate.name: hashlib.sha256(crate.read_bytes()).hexdigest()})
+    assert (install(row, "", "amd64") / "wasmi-2.0.0/src/a.c").read_bytes() == b"int x;"
+    with pytest.raises(EngineUnavailable, match=r"^there is no wasmi 7\.0\.0"):
+        install(row, "7.0.0", "amd64")
+    with pytest.raises(EngineUnavailable, match="not the pinned"):
+        install(replace(row, sha256={crate.name: "0" * 64}), "", "arm64")
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (
+            "error[E0463]: can't find crate for `core`\n  = note: the `x` target may not be installed",
+            "wasmi 2.0.0 needs Rust's standard library for riscv64",
+            "rustup target add riscv64gc-unknown-linux-gnu",
+        ),
+        (
+            "error: linker `riscv64-linux-gnu-gcc` not found",
+            "wasmi 2.0.0 needs a linker for riscv64",
+            "apt-get install gcc-riscv64-linux-gnu",
+        ),
+        ("warning: x\nerror[E0432]: unresolved import", "wasmi 2.0.0 cannot be built: unresolved import", ""),
+    ],
+)
+def test_what_cargo_lacks(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str, hint: str
+) -> None:
+    monkeypatch.setenv("WORDS", words)
+    program(programs, "cargo", 'echo "$WORDS" >&2; exit 101')
+    with pytest.raises(EngineUnavailable) as caught:
+        install(Package("cargo", "wasmi", "2.0.0", source=str(crate(tmp_path))), "", "riscv64")
+    assert (str(caught.value), caught.value.hint) == (message, hint)
 
 
 def test_versions_that_are_options() -> None:

@@ -41,7 +41,7 @@ class Unpacker:
         """Unpack one archive, by the ending of its name; EngineUnavailable for anything that it should not hold."""
         kinds: dict[str, Callable[[Path], None]] = {
             ".whl": self._zip, ".jar": self._zip, ".zip": self._zip, ".tgz": self._tar, ".gz": self._tar,
-            ".deb": self._deb,
+            ".crate": self._tar, ".deb": self._deb,
         }  # fmt: skip
         try:
             kinds[archive.suffix](archive)

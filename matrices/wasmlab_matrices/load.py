@@ -18,7 +18,7 @@ from .schema import SchemaError, read_yaml
 __all__ = ["ARCHITECTURES", "EngineRow", "Limits", "Package", "Quirk", "SchemaError", "Variant", "load_engines"]
 
 ARCHITECTURES = tuple(load_architectures())
-REGISTRIES = ("pypi", "npm", "debian", "go", "maven")
+REGISTRIES = ("pypi", "npm", "debian", "go", "maven", "cargo")
 
 
 @dataclass(frozen=True, slots=True)

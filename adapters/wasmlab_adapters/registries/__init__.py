@@ -10,7 +10,7 @@ from typing import Protocol
 
 from wasmlab_matrices.load import REGISTRIES as NAMES
 
-from . import debian, go, maven, npm, pypi
+from . import cargo, debian, go, maven, npm, pypi
 from .order import Order
 
 
@@ -24,7 +24,9 @@ class Registry(Protocol):
         """Make the folder `order.content`; EngineUnavailable says in one line why that cannot be."""
 
 
-REGISTRIES: dict[str, Registry] = {"pypi": pypi, "npm": npm, "debian": debian, "go": go, "maven": maven}
+REGISTRIES: dict[str, Registry] = {
+    "pypi": pypi, "npm": npm, "debian": debian, "go": go, "maven": maven, "cargo": cargo,
+}  # fmt: skip
 
 if set(REGISTRIES) != set(NAMES):
     raise RuntimeError(f"the rows' registries are {NAMES}")

@@ -28,6 +28,8 @@ _OFFLINE = re.compile(
     r"|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|unable to connect",
     re.IGNORECASE,
 )
+_ERROR = re.compile(r"(\[?ERROR\]?:?|E:|npm (ERR!|error)|error(\[E\d+\])?:) ?")
+"""How clients mark the lines that say why they failed."""
 
 
 class ClientFailed(Exception):
@@ -41,8 +43,8 @@ class ClientFailed(Exception):
     def reason(self) -> str:
         """One line of it."""
         lines = [line.strip() for line in self.words.splitlines() if line.strip()]
-        errors = [line for line in lines if re.match(r"(\[?ERROR\]?|E:|npm (ERR!|error))", line)]
-        return re.sub(r"^(\[?ERROR\]?:?|E:|npm (ERR!|error)) ?", "", (errors or lines or ["no reason given"])[0])[:300]
+        errors = [line for line in lines if _ERROR.match(line)]
+        return _ERROR.sub("", (errors or lines or ["no reason given"])[0])[:300]
 
 
 @dataclass(frozen=True, slots=True)
