@@ -8,7 +8,7 @@ check:  ## format, lint, types, layers, tables, fast tests: under 90 s
 	./dev ruff format --check .
 	./dev ruff check .
 	./dev mypy
-	./dev test -q -m "not slow and not engine"
+	./dev test -q -m "not slow and not engine and not nightly"
 
 test:  ## all tests
 	./dev test
@@ -18,7 +18,7 @@ fix:  ## format and mend what ruff can
 	./dev ruff check --fix .
 
 bless:  ## rewrite expectations that tests keep as data; look at the diff before you commit
-	WASMLAB_BLESS=1 ./dev test -q -m "not slow"
+	WASMLAB_BLESS=1 ./dev test -q -m "not slow and not nightly"
 
 spec:  ## the official core suite on ref/py
 	./dev wasmlab conform --engines ref/py --suite core -j 2

@@ -19,7 +19,7 @@ from wasmlab_ref.text import parse_module
 pytestmark = pytest.mark.engine
 
 NAMES = [
-    full
+    pytest.param(full, marks=[pytest.mark.nightly] if row.heavy else [])
     for name, row in load_engines().items()
     if row.package
     for full in (name, *(f"{name}/{variant}" for variant in row.variants))

@@ -60,11 +60,11 @@ class Unpacker:
                 steps = [".."] * depth + steps
             up = next((at for at, step in enumerate(steps) if step != ".."), len(steps))
             # Upward only first, where the folders are real: what follows can pass only through links that lead inside.
-            if up > depth or ".." in steps[up:] or not steps:
+            if up > depth or ".." in steps[up:] or not target:
                 raise EngineUnavailable(f"{archive} holds a link that leads outside: {printable(target)!r}")
             path = self._place(archive, parts)
             if not os.path.lexists(path):
-                path.symlink_to("/".join(steps))
+                path.symlink_to("/".join(steps) or ".")
 
     # Kinds of archives
 
@@ -165,6 +165,7 @@ def unpack(archives: list[Path], target: Path) -> None:
 def _parts(archive: str, name: str) -> tuple[str, ...]:
     """The path of an entry, if it stays inside."""
     parts = tuple(name.rstrip("/").split("/"))
-    if any(part in ("", ".", "..") for part in parts) or "\\" in name or "\0" in name or re.match("[A-Za-z]:", name):
+    outside = "\\" in name and not archive.endswith(".deb")  # where units of systemd have one in their names
+    if any(part in ("", ".", "..") for part in parts) or outside or "\0" in name or re.match("[A-Za-z]:", name):
         raise EngineUnavailable(f"{archive} holds a path that leads outside: {printable(name)!r}")
     return parts

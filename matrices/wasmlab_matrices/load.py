@@ -153,6 +153,8 @@ class EngineRow:
     traps: dict[str, str] = field(default_factory=dict)
     """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
     limits: Limits = field(default_factory=Limits)
+    heavy: bool = False
+    """Its package takes minutes to download or to build: only the nightly run's tests ask for it."""
     quirks: tuple[Quirk, ...] = ()
     fails: dict[str, str] = field(default_factory=dict)
     """Rules of `wasmlab engines probe` that it is known to break in every variant, and why."""

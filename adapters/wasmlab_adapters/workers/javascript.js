@@ -1,4 +1,4 @@
-// A worker for every JavaScript host: Node, Bun, Deno, the shells of JavaScriptCore and SpiderMonkey.
+// A worker for every JavaScript host: Node, Bun, Deno, the shells of JavaScriptCore and SpiderMonkey, browsers' Workers.
 //
 //     node javascript.js features.tsv [VERSION]
 //
@@ -43,6 +43,28 @@ const host = (() => {
       version: bun || process.versions.node, args: process.argv.slice(2), text: (path) => fs.readFileSync(path, "utf8"),
       collect: bun ? require("bun:jsc").edenGC : globalThis.gc && (() => gc({ type: "minor" })),
       ...lines((buffer) => fs.readSync(0, buffer), (data) => fs.writeSync(1, data)),
+    };
+  }
+  if (typeof importScripts === "function") {  // a page's Worker, which is called with many lines, or none at the end
+    const [, name, version] = /(Firefox|Chrome)\/([\d.]+)/.exec(navigator.userAgent) || [, "browser", "unknown"];
+    const fetched = (path) => {
+      const request = new XMLHttpRequest();
+      request.open("GET", path, false);
+      request.send();
+      return request.responseText;
+    };
+    let kept = "";
+    const say = (text) => { postMessage(kept + text + "\n"); kept = ""; };
+    return {
+      name, version, args: ["features.tsv"], text: fetched, say, keep: (text) => { kept += text + "\n"; },
+      collect: typeof gc === "function" ? () => gc({ type: "minor" }) : undefined,
+      serve: (answer) => {
+        onmessage = ({ data }) => {
+          if (data) data.split("\n").forEach(answer);
+          postMessage(kept);
+          kept = "";
+        };
+      },
     };
   }
   if (typeof scriptArgs !== "undefined")
@@ -368,4 +390,5 @@ function answer(line) {
 const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge",
   bridge_memory: true };
 host.say(JSON.stringify({ ...hello, features: features() }));
-for (let line = host.next(); line !== null; line = host.next()) answer(line);
+if (host.serve) host.serve(answer);
+else for (let line = host.next(); line !== null; line = host.next()) answer(line);
