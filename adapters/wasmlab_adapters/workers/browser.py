@@ -203,7 +203,7 @@ class Relay:
         name = request.path.removeprefix(self.folder) if request.path.startswith(self.folder) else None
         if name == "socket":
             return None
-        type_, content = FILES.get(name or "?", ("text/plain", b""))
+        type_, content = FILES.get("?" if name is None else name, ("text/plain", b""))
         body = content if isinstance(content, bytes) else content.read_bytes()
         headers = Headers({"Content-Type": type_, "Content-Length": str(len(body)), **ISOLATED})
         return Response(*((200, "OK") if body else (404, "Not Found")), headers, body)
