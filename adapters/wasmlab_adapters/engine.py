@@ -68,6 +68,10 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def begin(self) -> None:
+        """Let the worker start, without waiting for it."""
+        self.worker.begin()
+
     def start(self) -> None:
         """Start the worker; EngineUnavailable where that fails."""
         self.worker.start()

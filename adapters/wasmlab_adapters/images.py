@@ -358,6 +358,7 @@ def _build(arch: str, tag: str, what: str, context: Any, arguments: dict[str, st
 def _context(arch: str) -> bytes:
     """The build context of the lab's image: the same bytes for the same files."""
     files: dict[str, tuple[bytes, int]] = {"Dockerfile": ((FOLDER / "Dockerfile").read_bytes(), 0o644)}
+    files["wasmlab/warm.py"] = ((FOLDER / "warm.py").read_bytes(), 0o644)
     for folder in (Path(next(iter(wasmlab_ref.__path__))), HERE / "workers"):
         root = folder.parent if folder.name == wasmlab_ref.__name__ else HERE.parent
         for path in folder.rglob("*"):

@@ -145,7 +145,7 @@ class Worker:
         self._loop = loop or thread_loop()
         self._hello: Answer = {}
         self._process: Running | None = None
-        self._greeted = False
+        self._begun = self._greeted = False
         self._greeting_time = 0.0
         self._failed_starts = 0
         self._broken: EngineUnavailable | None = None
@@ -181,12 +181,19 @@ class Worker:
         """How many answers are still to be taken."""
         return len(self._pending)
 
-    def start(self) -> None:
-        """Start the process and wait for its hello; EngineUnavailable where none comes."""
+    def begin(self) -> None:
+        """Start the process, without waiting for its hello: so several start at once."""
+        self._begun = True
         if self._process is None:
             self._broken = None
             self._failed_starts = 0
             self._spawn()
+
+    def start(self) -> None:
+        """Start the process and wait for its hello; EngineUnavailable where none comes."""
+        if not self._begun:
+            self.begin()
+        self._begun = False
         self._wait(lambda: self._greeted)
 
     def processor_time(self) -> float:

@@ -25,7 +25,7 @@ from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
 from .model import REACHED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
-from .plan import EngineLike, Plan
+from .plan import EngineLike, Plan, start_all
 from .signature import opcodes, size
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Shard:
 
     def __enter__(self) -> Shard:
         try:
-            self._engines = [self._stack.enter_context(self.plan.resolve(name)) for name in self.plan.engines]
+            self._engines = start_all([self.plan.resolve(name) for name in self.plan.engines], self._stack)
             self._judgement.features = {engine.name: engine.features for engine in self._engines}
             if self._judgement.arbiter is not None:
                 self._stack.callback(self._judgement.arbiter.close)

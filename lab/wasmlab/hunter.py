@@ -18,7 +18,7 @@ from .foreign import plain
 from .judgement import Again, Judgement
 from .model import Batch, Divergence, kept
 from .oracle import BROKEN, Verdict, pairs
-from .plan import EngineLike, Plan
+from .plan import EngineLike, Plan, start_all
 from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
 from .trace import last_words
@@ -90,7 +90,7 @@ class Hunter:
         again = verdict
         for attempt in range(1 if times_out(verdict) else CONFIRMATIONS):
             with ExitStack() as stack:
-                engines = [stack.enter_context(self.plan.resolve(name)) for name in names]
+                engines = start_all([self.plan.resolve(name) for name in names], stack)
                 again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
                 if not again.diverges:
                     continue
@@ -127,7 +127,7 @@ class Hunter:
         seconds = {engine.name: str(second) for engine in engines if (second := getattr(engine, "second", ""))}
         if not seconds:
             return ""
-        again = [stack.enter_context(self.plan.resolve(seconds.get(engine.name, engine.name))) for engine in engines]
+        again = start_all([self.plan.resolve(seconds.get(engine.name, engine.name)) for engine in engines], stack)
         if self.judgement.arbiter is not None:
             self.judgement.choices |= {e.name: choices_of(e) for e in again if e.name not in self.judgement.choices}
         self.judgement.features |= {engine.name: engine.features for engine in again}
@@ -171,7 +171,7 @@ def confirmed(
     shown = 0
     for _ in range(CONFIRMATIONS):
         with ExitStack() as stack:
-            engines = [stack.enter_context(resolve(name)) for name in names]
+            engines = start_all([resolve(name) for name in names], stack)
             shown += judgement.compare(engines, case)[0].diverges
     return shown, CONFIRMATIONS
 

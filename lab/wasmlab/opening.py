@@ -13,6 +13,7 @@ from wasmlab_ref.features import FEATURES, closure
 from .choices import Choices, choices_of
 from .errors import Missing, UsageError
 from .judgement import Arbiter, Judgement
+from .plan import start_all
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def names_of(engines: str, more: Sequence[str] = (), archs: Sequence[str] = (), 
 def opened(names: Sequence[str], resolve: Callable[[str], Any] = open_engine) -> Iterator[list[Any]]:
     """The engines, started."""
     with ExitStack() as stack, engine_errors():
-        yield [stack.enter_context(resolve(name)) for name in names]
+        yield start_all([resolve(name) for name in names], stack)
 
 
 def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str]:

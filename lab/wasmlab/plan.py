@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +30,15 @@ class EngineLike(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *_: Any) -> Any: ...
+
+
+def start_all(engines: Sequence[Any], stack: ExitStack) -> list[Any]:
+    """The engines, entered into `stack`; those that can start at the same time."""
+    for engine in engines:
+        stack.push(engine)
+        if begin := getattr(engine, "begin", None):
+            begin()
+    return [engine.__enter__() for engine in engines]
 
 
 @dataclass(frozen=True, slots=True)

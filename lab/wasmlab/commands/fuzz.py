@@ -7,6 +7,8 @@ import secrets
 import sys
 import threading
 import time
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,21 +63,26 @@ def fuzz(
     """
     names = names_of(engines, more, archs, least=2)
     duration = duration if duration or examples else 60.0
-    with opened(names) as started:
+    with ExitStack() as stack:
+        started = stack.enter_context(opened(names))
         common = common_features(started, features)
-        merged = merged_stages(started)
         engine_records = records(started)
         mixed = any(getattr(engine, "profiles", False) for engine in started)
-    folder = out or Path("wasmlab-runs") / time.strftime("%Y-%m-%d-%H%M%S")
-    seed = _seed(folder) if seed is None else seed
-    nan, relaxed = nan or ("mixed" if mixed else "canonical"), relaxed or ("mixed" if mixed else "settled")
-    generator = f"{generator_digest()} nan={nan} relaxed={relaxed}"
-    campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator)
-    make = partial(generate, nan=nan, relaxed=relaxed)
-    plan = Plan(
-        names, common, seed, open_engine, make, examples, merged=merged, arbiter=REFERENCE, known=known_divergences()
-    )
-    interrupted = _campaign(plan, folder, campaign, jobs, duration, first)
+        folder = out or Path("wasmlab-runs") / time.strftime("%Y-%m-%d-%H%M%S")
+        seed = _seed(folder) if seed is None else seed
+        nan, relaxed = nan or ("mixed" if mixed else "canonical"), relaxed or ("mixed" if mixed else "settled")
+        generator = f"{generator_digest()} nan={nan} relaxed={relaxed}"
+        campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator)
+        make = partial(generate, nan=nan, relaxed=relaxed)
+        plan = Plan(
+            names, common, seed, open_engine, make, examples,
+            merged=merged_stages(started), arbiter=REFERENCE, known=known_divergences(),
+        )  # fmt: skip
+        if jobs == 1:
+            plan = replace(plan, resolve=Ready(started))
+        else:
+            stack.close()
+        interrupted = _campaign(plan, folder, campaign, jobs, duration, first)
     _finish(folder, as_json, not no_html)
     found = any(not divergence.known for divergence in load(folder).divergences)
     sys.exit(130 if interrupted else 1 if found else 0)
@@ -89,10 +96,18 @@ def _seed(folder: Path) -> int:
         return secrets.randbits(32)
 
 
+class Ready:
+    """Opens engines, those first that are started already, each once: some take seconds to start."""
+
+    def __init__(self, started: list[Any]) -> None:
+        self._started = {engine.name: engine for engine in started}
+
+    def __call__(self, name: str) -> Any:
+        return self._started.pop(name, None) or open_engine(name)
+
+
 def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None, first: bool) -> bool:
     """Run it, with a display; was it interrupted?"""
-    from dataclasses import replace
-
     with Store(folder, campaign) as store, stopping() as stop, engine_errors():
         with Display(f"{folder}, seed {plan.seed}", plan.engines, plan.examples, duration) as display:
             display.note(f"{', '.join(campaign.versions)}; seed {plan.seed}; {folder}")
