@@ -16,7 +16,8 @@ from wasmlab_adapters.archives import unpack
 from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.install import install
 from wasmlab_adapters.registries import REGISTRIES, debian
-from wasmlab_matrices.load import Package
+from wasmlab_adapters.registries.order import source_folder
+from wasmlab_matrices.load import Package, load_engines
 
 Entry = tuple[str, bytes | str]
 """A name, and content or the target of a symbolic link."""
@@ -346,6 +347,16 @@ def test_cargo(cargo: Path, tmp_path: Path) -> None:
     builds = tmp_path / "cache/engines/cargo"
     assert (builds / "wasmi-amd64.build/crates").read_text() == "compiled\n" * 2, "what was compiled is kept"
     assert not list(builds.glob("*.part"))
+
+
+def test_rows_are_what_the_lock_pins() -> None:
+    for name, row in load_engines().items():
+        source = row.package and source_folder(row.package.source)
+        if row.package and row.package.registry == "cargo" and source and (source / "Cargo.lock").exists():
+            pinned = f'name = "{row.package.name}"\nversion = "{row.package.version}"\n'
+            assert pinned in (source / "Cargo.lock").read_text(), name
+            manifest = (source / "Cargo.toml").read_text()
+            assert f'\n{row.package.name} = {{ version = "={row.package.version}"' in manifest, name
 
 
 def test_a_crate_alone(cargo: Path) -> None:
