@@ -34,6 +34,7 @@ import wasmlab_ref
 from wasmlab_matrices.architectures import load_architectures
 from wasmlab_ref.fast import build
 
+from . import compilers
 from .command import IN_AN_IMAGE
 from .containers import ERRORS, client, unavailable
 from .emulation import emulated, ready, usual_cpu
@@ -98,15 +99,11 @@ def ensure(arch: str, package: Installed | None = None, make: bool = True) -> st
 
 def c_compiler(arch: str) -> str:
     """The compiler for an architecture; EngineUnavailable says how to get it."""
-    triple = load_architectures()[arch].triple
-    names = (f"{triple}-gcc", *build.COMPILERS) if not emulated(arch) else (f"{triple}-gcc",)
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    cross = f"gcc-{triple.replace('_', '-')} libc6-dev-{arch}-cross" if emulated(arch) else "gcc"
-    raise EngineUnavailable(
-        f"the C path of ref needs {names[0]} for {arch}", f"sudo apt-get install {cross}; or use ref/py:{arch}"
-    )
+    native = not emulated(arch)
+    if found := compilers.c_compiler(arch, native):
+        return found
+    hint = f"sudo apt-get install {compilers.compiler_packages(arch, native)}; or use ref/py:{arch}"
+    raise EngineUnavailable(f"the C path of ref needs a C compiler for {arch}", hint)
 
 
 def c_engine(arch: str) -> Path:

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable
-from .registries import REGISTRIES
+from .registries import REGISTRIES, compiled
 from .registries.order import ClientFailed, Order, locked, source_digest, unusable
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -70,6 +70,8 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
             part.mkdir(mode=0o700, exist_ok=True)
             shutil.rmtree(order.content, ignore_errors=True)  # half of it, if a process was killed here
             registry.fill(order)
+            if package.compile:
+                compiled.build(order)
             order.content.rename(folder)
         except OSError as error:
             raise unusable(part, error) from None
@@ -139,5 +141,5 @@ def _check_private(folder: Path) -> None:
 def _folder(package: Package, version: str, arch: str) -> Path:
     name = package.name_for(arch or host_architecture()).replace("/", "+").replace(":", "+")
     foreign = "" if _native(arch) else f"-{arch}"
-    built = f"-{source_digest(package.source)[:12]}" if package.source else ""
+    built = f"-{source_digest(package.source, *package.compile)[:12]}" if package.source else ""
     return cache_folder() / "engines" / package.registry / f"{name}-{version}{built}{foreign}"

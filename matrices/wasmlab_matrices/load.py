@@ -55,6 +55,8 @@ class Package:
     """From the lab's names of architectures to those in the package's name."""
     source: str = ""
     """A folder beside the adapters: the worker's source, which is built with the package."""
+    compile: tuple[str, ...] = ()
+    """For a worker in C: arguments of the compiler that belong to the engine, as registries/compiled.py says."""
     releases: dict[str, str] = field(default_factory=dict)
     """Debian only: from versions to "suite package"."""
     fixed: tuple[str, ...] = ()
@@ -66,6 +68,8 @@ class Package:
         for name, digest in self.sha256.items():
             if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
                 raise ValueError(f"sha256 of {name}: expected 64 hex digits")
+        if self.compile and not self.source:
+            raise ValueError("compile: a worker's `source` is needed")
         if self.releases and self.version not in self.releases:
             raise ValueError(f"releases: {self.version} is missing")
 

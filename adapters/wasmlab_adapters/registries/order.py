@@ -147,9 +147,9 @@ def source_folder(name: str) -> Path:
 
 
 @cache
-def source_digest(name: str) -> str:
-    """Changes when the source of a worker does: what was built from another is not this one."""
-    total = hashlib.sha256()
+def source_digest(name: str, *compile: str) -> str:
+    """Changes when the source of a worker does, or how it is compiled: what was built from another is not this one."""
+    total = hashlib.sha256("".join(f"{argument}\0" for argument in compile).encode())
     for path in sorted(source_folder(name).rglob("*")):
         if path.is_file():
             total.update(f"{path.relative_to(source_folder(name))}\0".encode() + path.read_bytes())
