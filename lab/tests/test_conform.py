@@ -219,6 +219,31 @@ def test_what_an_unsupported_module_would_have_done_is_not_held_against_an_engin
     assert [failure.line for failure in found.failures] == [10]
 
 
+class Modest(Engine):
+    """An engine that takes more than it claims."""
+
+    features = frozenset({"mvp", "sign-extension", "multi-value"})  # type: ignore[assignment]
+
+
+BEYOND = """
+(module $v (func (export "f") (result i32) (i32x4.extract_lane 0 (v128.const i32x4 1 2 3 4))))
+(assert_return (invoke $v "f") (i32.const 1))
+(assert_return (invoke $v "f") (i32.const 2))
+(module $plain (func (export "f") (result i32) (i32.const 1)))
+(assert_return (invoke $plain "f") (i32.const 2))
+(assert_invalid (module (memory i64 1)) "not even that")
+(assert_invalid (module (memory 1)) "not even that")
+(assert_trap (module (memory 1) (func (drop (v128.const i32x4 1 2 3 4)))) "not even that")
+"""
+
+
+def test_what_an_engine_does_not_claim_is_not_held_against_it(tmp_path: Path) -> None:
+    with Modest(resolve("ref/py")) as modest:
+        found = tally(BEYOND, modest, tmp_path)
+    assert [failure.line for failure in found.failures] == [6, 8]
+    assert (found.passed, found.unsupported) == (3, 3)
+
+
 def test_a_worker_that_is_killed_from_outside_loses_nothing(tmp_path: Path) -> None:
     with Engine(resolve("ref/py")) as engine:
         whole = tally(GOOD, engine, tmp_path)

@@ -125,6 +125,14 @@ class Shadow:
         if unsupported or kin & self.suspects:
             self.suspects |= kin
 
+    def kin(self, instance: str) -> set[str]:
+        """An instance and those that it shares something with."""
+        return self._kin.get(instance, {instance})
+
+
+REFUSED = "refused"
+"""The name of what should not become an instance."""
+
 
 class _Runner:
     """The commands of one script, in order, in one session."""
@@ -136,6 +144,9 @@ class _Runner:
         self.missing: dict[str | None, _Skip] = {}
         self.shadow = Shadow()
         self.acted = ""
+        """The instance, or the refused module, that the check at work is about."""
+        self.data: dict[str, bytes] = {}
+        """The modules of instances by their names, and what was to be refused."""
         self.count = 0
 
     def check(self, command: s.Command) -> tuple[str, str, str]:
@@ -151,6 +162,8 @@ class _Runner:
             return UNSUPPORTED, expected, str(outcome)
         if not good and self.acted in self.shadow.suspects:
             return UNSUPPORTED, expected, f"{outcome}: a module that is unsupported would have changed this instance"
+        if not good and (needs := self._beyond()):
+            return UNSUPPORTED, expected, f"{outcome}: {needs}"
         return (PASSED if good else FAILED), expected, str(outcome)
 
     def _run(self, command: s.Command) -> tuple[str, Outcome, bool]:
@@ -196,6 +209,11 @@ class _Runner:
                 outcome = self._refuse(source, custom=True)
                 return f"refused: {text}", outcome, outcome.kind in ("malformed", "invalid")
 
+    def _beyond(self) -> str:
+        """What says that the check is about a module with more than the engine claims, which it took all the same."""
+        about = (self.data[name] for name in sorted(self.shadow.kin(self.acted)) if name in self.data)
+        return next(filter(None, (beyond(data, self.engine.features) for data in about)), "")
+
     def _binary(self, source: s.ModuleSource) -> bytes:
         return source.data if isinstance(source, s.BinaryModule) else encode(source.parse())
 
@@ -207,7 +225,8 @@ class _Runner:
     def _instantiate(self, command: s.Module | s.ModuleInstance) -> Outcome:
         data = self._define(command) if isinstance(command, s.Module) else self.modules[command.module]
         self.count += 1
-        name = f"m{self.count}"
+        self.acted = name = f"m{self.count}"
+        self.data[name] = data
         outcome = self._lacking(name, data, self.session.instantiate(name, data))
         return self._came(command.id, name, outcome, command.line)
 
@@ -256,7 +275,8 @@ class _Runner:
 
     def _by_binary(self, source: s.ModuleSource) -> Outcome:
         try:
-            return self.session.instantiate("refused", self._binary(source))
+            self.acted, self.data[REFUSED] = REFUSED, self._binary(source)
+            return self.session.instantiate(REFUSED, self.data[REFUSED])
         except Rejected as error:
             return Outcome(error.stage, detail=str(error))
 

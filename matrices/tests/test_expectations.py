@@ -23,6 +23,11 @@ def test_a_row_concerns_columns_and_covers_checks() -> None:
     assert covers(row.at[0], "table_get.wast")
     assert not row.covers("memory.wast", 12)
     assert Expectation(engine="*", at=("a.wast",), reason="r").covers("a.wast", 99)
+    several = Expectation(engine="*", at=("a.wast:5-7",), reason="r")
+    assert [several.covers("a.wast", line) for line in (4, 5, 6, 7, 8, 57)] == [False, True, True, True, False, False]
+    assert covers(several.at[0], "a.wast")
+    with pytest.raises(ValueError, match="first-last"):
+        Expectation(engine="*", at=("a.wast:7-5",), reason="r")
 
 
 def test_the_rows_we_ship_are_about_engines_that_there_are() -> None:

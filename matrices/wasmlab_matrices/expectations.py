@@ -12,7 +12,7 @@ from pathlib import Path
 from .load import ARCHITECTURES
 from .schema import read_yaml
 
-_AT = re.compile(r"(?P<file>.+?)(?::(?P<line>\d+))?")
+_AT = re.compile(r"(?P<file>.+?)(?::(?P<line>\d+)(?:-(?P<last>\d+))?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Expectation:
     engine: str
     """Glob of the engine and its variant: "v8*", "wasmtime/winch"."""
     at: tuple[str, ...]
-    """`file.wast` or `file.wast:line` each; globs in the file's name."""
+    """`file.wast`, `file.wast:line` or `file.wast:first-last` each; globs in the file's name."""
     reason: str
     link: str = ""
     suite: str = "core"
@@ -36,8 +36,9 @@ class Expectation:
             if arch not in ARCHITECTURES:
                 raise ValueError(f"unknown architecture {arch!r}")
         for place in self.at:
-            if not _AT.fullmatch(place):
-                raise ValueError(f"at: expected file.wast or file.wast:line, not {place!r}")
+            found = _AT.fullmatch(place)
+            if not found or (found["last"] and int(found["last"]) < int(found["line"])):
+                raise ValueError(f"at: expected file.wast, file.wast:line or file.wast:first-last, not {place!r}")
 
     def concerns(self, suite: str, engine: str, version: str, arch: str) -> bool:
         """Is it about this column?  `engine` is name and variant."""
@@ -56,9 +57,9 @@ class Expectation:
 def covers(place: str, file: str, line: int | None = None) -> bool:
     """Is a row's `at` about this check, or (without a line) about something in this file?"""
     found = _AT.fullmatch(place)
-    if found is None:
+    if found is None or not fnmatchcase(file, found["file"]):
         return False
-    return fnmatchcase(file, found["file"]) and (line is None or not found["line"] or int(found["line"]) == line)
+    return line is None or not found["line"] or int(found["line"]) <= line <= int(found["last"] or found["line"])
 
 
 @cache

@@ -58,6 +58,7 @@ const host = (() => {
     return {
       name, version, args: ["features.tsv"], text: fetched, say, keep: (text) => { kept += text + "\n"; },
       collect: typeof gc === "function" ? () => gc({ type: "minor" }) : undefined,
+      collectAll: typeof gc === "function" ? gc : undefined,
       serve: (answer) => {
         onmessage = ({ data }) => {
           if (data) data.split("\n").forEach(answer);
@@ -271,9 +272,21 @@ const part = (step, size) => {
 // Memories are dear (guard pages, gigabytes of addresses): those of bridges are used again.
 const free = [];
 
+// Where a browser has no more addresses, those of memories that nobody uses have to be collected first.
+function withRoom(make) {
+  try {
+    return make();
+  } catch (error) {
+    if (!host.collectAll || !/allocate (wasm )?memory/i.test(error)) throw error;
+    free.length = 0;
+    host.collectAll();
+    return make();
+  }
+}
+
 function freeMemory(pages) {
   const at = free.findIndex((memory) => memory.buffer.byteLength >= pages << 16);
-  const memory = at < 0 ? new WebAssembly.Memory({ initial: pages }) : free.splice(at, 1)[0];
+  const memory = at < 0 ? withRoom(() => new WebAssembly.Memory({ initial: pages })) : free.splice(at, 1)[0];
   if (at >= 0) new Uint8Array(memory.buffer).fill(0);
   session.memories.push(memory);
   return memory;
@@ -300,7 +313,8 @@ const steps = {
       const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);
       return space && space[name];
     });
-    session.instances.set(step.name, new WebAssembly.Instance(module, of ? inOrder(sources) : named(step, sources)).exports);
+    const made = withRoom(() => new WebAssembly.Instance(module, of ? inOrder([...sources]) : named(step, sources)));
+    session.instances.set(step.name, made.exports);
   },
   register(step) {
     session.registered.set(step.as, instance(step.name));

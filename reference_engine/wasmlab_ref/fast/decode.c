@@ -139,13 +139,15 @@ static bool get_func_type(wl_reader *r, const wl_deftype **type) {
 
 /* ---- External types -------------------------------------------------------------------------------------------- */
 
-static bool get_bounds(wl_reader *r, wl_bounds *b, uint64_t largest32, uint64_t largest64, const char *message) {
+static bool get_bounds(wl_reader *r, wl_bounds *b, uint64_t largest32, uint64_t largest64, uint32_t wide,
+                       const char *message) {
     wl_loader *l = r->l;
     const uint8_t *at = r->p;
     uint32_t flags;
     WL_TRY(wl_get_byte(r, &flags));
     if (flags & ~5u) return wl_malformed(l, at, "malformed limits flags");
     b->is64 = (flags & 4) != 0;
+    if (b->is64) wl_need_feature(l, at, wide);
     b->has_max = flags & 1;
     b->max = UINT64_MAX;
     WL_TRY(wl_get_u64(r, &b->min));
@@ -166,16 +168,12 @@ static bool get_element_type(wl_reader *r, wl_type *t) {
 
 static bool get_table_type(wl_reader *r, wl_table *t) {
     WL_TRY(get_element_type(r, &t->type));
-    WL_TRY(get_bounds(r, &t->bounds, UINT32_MAX, UINT64_MAX, "table size"));
-    if (t->bounds.is64) wl_need_feature(r->l, r->p, WL_FEATURE_TABLE64);
-    return true;
+    return get_bounds(r, &t->bounds, UINT32_MAX, UINT64_MAX, WL_FEATURE_TABLE64, "table size");
 }
 
 static bool get_memory_type(wl_reader *r, wl_memory *m) {
-    WL_TRY(get_bounds(r, &m->bounds, (uint64_t)1 << 16, (uint64_t)1 << 48,
-                      "memory size must be at most 65536 pages (4 GiB), or 2^48 with 64-bit addresses"));
-    if (m->bounds.is64) wl_need_feature(r->l, r->p, WL_FEATURE_MEMORY64);
-    return true;
+    return get_bounds(r, &m->bounds, (uint64_t)1 << 16, (uint64_t)1 << 48, WL_FEATURE_MEMORY64,
+                      "memory size must be at most 65536 pages (4 GiB), or 2^48 with 64-bit addresses");
 }
 
 static bool get_global_type(wl_reader *r, wl_global *g) {

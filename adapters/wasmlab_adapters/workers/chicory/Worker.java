@@ -45,7 +45,7 @@ public final class Worker {
         var worker = new Worker(engine, out);
         worker.say(hello);
         // Deep recursion is the engine's own: its stack is that of this thread.
-        var thread = new Thread(null, worker::serve, "worker", 256L << 20);
+        var thread = new Thread(null, worker::serve, "worker", 32L << 20);
         thread.start();
     }
 
