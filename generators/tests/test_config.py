@@ -56,6 +56,7 @@ EFFECTS: dict[str, tuple[Any, Any, Measure]] = {
     # a value, one for which the measure is greater, the measure
     "functions": (1, 9, over_cases(lambda c: sum(len(decode(m).funcs) for m in c.modules))),
     "instructions": (20, 200, over_cases(lambda c: len(code(c)))),
+    "dense": (0, 100, over_cases(lambda c: len(code(c)))),
     "expression": (1, 20, over_cases(count(r".*\.(add|sub|and|or|xor|eq|ne)"))),
     "executed": (300, 40_000, over_cases(executed)),
     "modules": (1, 3, over_cases(lambda c: len(c.modules))),

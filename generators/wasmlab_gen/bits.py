@@ -35,8 +35,12 @@ def _float_corners(pattern: str, fraction: int, exponent: int) -> tuple[int, ...
     return tuple(dict.fromkeys([*found, *(bits | 1 << width - 1 for bits in found)]))
 
 
+_INFINITY = {32: 0xFF << 24, 64: 0x7FF << 53}
+"""An infinity without its sign, one place to the left."""
 INTEGERS = {bits: _integer_corners(bits) for bits in (32, 64)}
 FLOATS = {32: _float_corners("<f", 23, 8), 64: _float_corners("<d", 52, 11)}
+NUMBERS = {bits: tuple([x for x in FLOATS[bits] if x << 1 & (1 << bits) - 1 < top]) for bits, top in _INFINITY.items()}
+"""Those that are numbers: no NaNs, no infinities."""
 FUNCREF, EXTERNREF = RefType(True, "func"), RefType(True, "extern")
 LANES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x8000000000000000)
 
@@ -56,13 +60,13 @@ def integer(s: Source, bits: int) -> int:
 
 
 def floating(s: Source, bits: int) -> int:
-    """A float: a corner, near one, or any bits."""
-    kind = s.below(8)
-    if kind < 6:
-        return s.pick(FLOATS[bits])
-    if kind == 6:
-        return (s.pick(FLOATS[bits]) + s.below(5) - 2) % (1 << bits)
-    return s.bits(bits)
+    """A float: a corner, near one, or any bits; seldom a NaN, which all that is computed from it would be, too."""
+    kind = s.below(16)
+    if kind < 11:
+        return s.pick(NUMBERS[bits])
+    if kind < 13:
+        return (s.pick(NUMBERS[bits]) + s.below(5) - 2) % (1 << bits)
+    return s.pick(FLOATS[bits]) if kind < 14 else s.bits(bits)
 
 
 def i32(s: Source) -> int:

@@ -86,6 +86,7 @@ class Builder:
         self.host_reenter: Function | None = None
         self.reentered: Function | None = None  # the function that the host calls back
         self.stillborn = False
+        self.dense = False
         self.bottoms = source.below(4) == 3  # types that only null has
         self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
         self._lacks: dict[Group, bool] = {}

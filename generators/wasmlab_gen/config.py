@@ -11,6 +11,7 @@ class Config:
 
     functions       at most so many functions in a module, not counting accessors
     instructions    about so many instructions in a module
+    dense           chance that a module consists of dense code, many trees over few values, and is larger
     expression      at most so many instructions in one expression
     executed        about so many instructions run at most in one case
     modules         at most so many modules in a case
@@ -31,6 +32,7 @@ class Config:
 
     functions: int = 5
     instructions: int = 70
+    dense: int = 28
     expression: int = 12
     executed: int = 20_000
     modules: int = 3
@@ -49,7 +51,7 @@ class Config:
         for name in ("functions", "instructions", "expression", "executed", "modules", "calls", "repeat"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("linked", "swarm", "traps", "dead", "private", "log"):
+        for name in ("dense", "linked", "swarm", "traps", "dead", "private", "log"):
             if not 0 <= getattr(self, name) <= 100:
                 raise ValueError(f"{name} is a percentage, not {getattr(self, name)}")
         if self.nan not in ("canonical", "raw"):

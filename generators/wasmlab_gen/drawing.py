@@ -12,6 +12,7 @@ from .bits import FUNCREF
 from .builder import Builder
 from .config import Config
 from .constants import constant
+from .dense import Dense
 from .function import SET, TEE, Body
 from .hosts import DEPTH, REENTER, take_hosts
 from .linking import Offer, take
@@ -23,6 +24,10 @@ from .types import defaultable
 NAMES = {"func": "f", "memory": "m", "table": "t", "global": "g", "tag": "e"}
 
 
+DENSE = 15
+"""How many times as large functions of dense code are: for what compilers take to compile them, this is cheap."""
+
+
 def draw_module(
     source: Source, swarm: Swarm, config: Config, groups: Sequence[RecType] = (), offered: Sequence[Offer] = ()
 ) -> Builder:
@@ -32,6 +37,7 @@ def draw_module(
     if source.chance(config.log):
         take_hosts(m)
     m.stillborn = bool(offered) and source.chance(min(3 * config.traps, 100))
+    m.dense = source.chance(config.dense)
     _memories(m)
     _tags(m)
     own = _declare(m)
@@ -75,10 +81,13 @@ def _declare(m: Builder) -> list[Function]:
     s = m.source
     own: list[Function] = []
     for _ in range(min(s.span(1, m.config.functions), s.span(1, m.config.functions))):
+        if m.dense:
+            own.append(m.add_function(_pairs(m), escapes=s.chance(20), dense=True))
+            continue
         depth = s.pick((7, 3, 15)) if s.below(12) == 11 else 0
         type_ = _signature(m, own, depth > 0)
         own.append(m.add_function(type_, escapes=s.chance(55), depth=depth))
-    own[0].hot = not own[0].depth and not own[0].escapes and s.below(12) == 11
+    own[0].hot = not own[0].depth and not own[0].dense and not own[0].escapes and s.below(12) == 11
     if m.host_reenter:
         m.reentered = m.add_function(m.types.function(("i32",), ()), escapes=False, depth=DEPTH)
         own.append(m.reentered)
@@ -101,6 +110,14 @@ def _signature(m: Builder, own: Sequence[Function], recursive: bool) -> int:
     several = m.has("multi-value") and s.below(3) == 0
     results = _types(m, 3) if several else (s.pick(m.mix()),) if s.below(8) else ()
     return m.types.function(params, results)
+
+
+def _pairs(m: Builder) -> int:
+    """A function type with two parameters of one type, or of each of two."""
+    s = m.source
+    numbers = m.numbers()
+    params = [t for t in (s.pick(numbers), s.pick(numbers))[: 1 + s.below(2)] for _ in range(2)]
+    return m.types.function(tuple(params), (s.pick(numbers),))
 
 
 def _globals(m: Builder) -> None:
@@ -220,6 +237,13 @@ def _bodies(m: Builder, own: Sequence[Function]) -> None:
         if f.hot:
             f.budget = max(m.config.executed // 2, calls.INDIRECT)
         size = share * (40 + s.below(121)) // 100
+        if f.dense:
+            f.budget = max(m.config.executed // 10, calls.INDIRECT)
+            thick = Dense(m, f, DENSE * m.config.instructions * s.below(201) // (100 * len(own)))
+            thick.fill()
+            m.bodies[f.index] = thick.finish()
+            f.cost = 1 + thick.cost()
+            continue
         body = Body(m, f, max(size, 3), careful=f.index == m.start)
         _prologue(body)
         _fill_body(body)

@@ -134,9 +134,13 @@ class Body:
         if readers and self.below(8):
             self.code.append(readers[self.below(len(readers))])
         elif isinstance(t, str):
-            self.code.append(Instr(CONST[t], (BITS[t](self.source),)))
+            self.code.append(Instr(CONST[t], (self.constant(t),)))
         else:
             self.reference(t)
+
+    def constant(self, t: ValType) -> int:
+        """The bits of a constant of a number or vector type."""
+        return BITS[str(t)](self.source)
 
     def readers(self, t: ValType) -> list[Instr]:
         """The instructions that read a local or global of type `t`; locals twice."""

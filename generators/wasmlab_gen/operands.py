@@ -170,18 +170,29 @@ def _drop(b: Body, segments: list[Segment]) -> int:
 
 
 def divide(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None:
-    """A divisor that is not zero, unless a trap is wanted."""
+    """A divisor that is not zero, unless a trap is wanted.
+
+    Constant in half of the cases: those are compiled to other instructions, by many rules.
+    """
     if not isinstance(t, str) or b.risky():
         return None
     share = b.below(fuel + 1) if fuel > 0 else 0
     b.expr(t, fuel - share)
-    if share < 2:
-        b.const(t, bits.BITS[t](b.source) or 1)
+    if share < 2 or b.below(4) == 0:
+        b.const(t, _divisor(b, t))
     else:
         b.expr(t, share)
         b.const(t, 1 << b.below(3))
         b.code.append(instr(f"{t}.or"))
     return ()
+
+
+def _divisor(b: Body, t: str) -> int:
+    """A constant divisor: a power of two, its neighbour, the least number; or any."""
+    width = int(t[1:])
+    if b.below(2):
+        return b.constant(t) or 1
+    return (b.source.pick((1, -1)) * ((1 << b.below(width)) + b.source.pick((0, 0, 0, 1, -1)))) % (1 << width) or 3
 
 
 def truncate(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None:

@@ -16,7 +16,7 @@ class Function:
     `escapes`: references to it may go anywhere, so it makes no indirect calls itself (else there could be cycles);
     `depth`: nonzero for a recursive one, whose first parameter, masked with it, counts down; `cost`: instructions
     a call may run, 0 while its body is not there; `budget`: what the cost may become; `fault`: it is sure to trap, so
-    no other code calls it; `hot`: it has a loop of very many rounds.
+    no other code calls it; `hot`: it has a loop of very many rounds; `dense`: its code is dense.
     """
 
     index: int
@@ -27,6 +27,7 @@ class Function:
     depth: int = 0
     fault: bool = False
     hot: bool = False
+    dense: bool = False
     cost: int = 0
     budget: int = 0
     export: str = ""

@@ -87,7 +87,7 @@ class Row:
 
 
 def _shared(b: Body, row: Row, fuel: int, blind: str) -> None:
-    """Operands that have parts in common: x and x, min(x, y) and x, x < y and x > y.
+    """Operands that have parts in common: one value twice, or functions of the same two values.
 
     Optimisations are about instructions that meet on the same values, which operands drawn on their own seldom are.
     """

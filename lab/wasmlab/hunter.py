@@ -27,6 +27,9 @@ STALE = 3
 """Reductions in a row that brought nothing new, after which divergences of that key which contain the opcodes of a
 known signature are counted under it; one in a while is still reduced."""
 
+AGAIN = 8
+"""Which of the crashes at one place in an engine's sources is reduced once more: it may become smaller."""
+
 SLOW = 3
 """How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
 
@@ -84,7 +87,7 @@ class Hunter:
     ) -> Verdict | None:
         key = str(key_of(verdict))
         self._met[key] += 1
-        if alike := self._alike(key, case):
+        if alike := self._alike(key, key_of(verdict).placed, case):
             batch.again[alike] += 1
             return verdict
         again = verdict
@@ -135,9 +138,15 @@ class Hunter:
             return None
         return f"; also as {', '.join(seconds.values())}"
 
-    def _alike(self, key: str, case: Case) -> str:
-        """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks."""
+    def _alike(self, key: str, placed: bool, case: Case) -> str:
+        """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks.
+
+        Where the key names the place of a crash, it is all of the signature: reducing another brings at most a
+        smaller case, which is tried once more.
+        """
         met = self._met[key]
+        if placed and self._signatures[key] and met != AGAIN:
+            return next(iter(self._signatures[key]))
         if self._stale[key] < STALE or met & (met - 1) == 0:
             return ""
         present = frozenset(opcodes(case))

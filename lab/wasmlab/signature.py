@@ -27,6 +27,11 @@ class Key:
     kinds: tuple[str, ...]
     stage: str
 
+    @property
+    def placed(self) -> bool:
+        """Does it name the place in an engine's sources where that gave up?  Then it says what the divergence is."""
+        return any(":" in kind for kind in self.kinds if kind.startswith("crashed"))
+
     def __str__(self) -> str:
         sides = (f"{','.join(group)} {kind}" for group, kind in zip(self.groups, self.kinds, strict=True))
         return f"{' / '.join(sides)} at {self.stage}"
@@ -81,7 +86,7 @@ class Signature:
 def signature_of(case: Case, verdict: Verdict) -> Signature:
     """The signature of a reduced case and its verdict."""
     key = key_of(verdict)
-    if any(":" in kind for kind in key.kinds if kind.startswith("crashed")):
+    if key.placed:
         return Signature(key, (), "")
     telling = {name for name in opcodes(case) if name not in NOISE and not name.endswith(".const")}
     return Signature(key, tuple(sorted(telling or parts(case))), value_class(verdict))
