@@ -80,6 +80,12 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
     return folder
 
 
+def lacking(package: Package) -> str:
+    """The programs that an installation needs and that this machine does not have, with commas between them."""
+    programs: tuple[str, ...] = getattr(REGISTRIES[package.registry], "PROGRAMS", ())
+    return ", ".join(program for program in programs if shutil.which(program) is None)
+
+
 def releases(package: Package) -> list[str]:
     """The package's releases that there are for this machine, the oldest first; previews are left out.
 

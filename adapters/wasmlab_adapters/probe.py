@@ -30,6 +30,8 @@ from .registry import Target
 from .runner import Worker
 from .wire import MAX_LINE
 
+FEATURE = "feature "
+"""What the names of those checks begin with that are about one feature, whose name follows."""
 CONVERSATION_SECONDS = 30
 """Seconds that a worker has for what is asked of it in raw lines."""
 
@@ -49,7 +51,7 @@ def probe(worker: Worker) -> list[Check]:
     worker.start()
     prober = _Prober(engine)
     checks = [prober.check(name, code) for name, code in prober.rules()]
-    return checks + [prober.check(f"feature {name}", partial(prober.feature, name)) for name in prober.claimed]
+    return checks + [prober.check(FEATURE + name, partial(prober.feature, name)) for name in prober.claimed]
 
 
 class _Broken(Exception):

@@ -114,6 +114,8 @@ class Target:
     """What the row says it supports; empty for a program, whose hello says it."""
     traps: Mapping[str, str] = field(default_factory=dict)
     quirks: tuple[Quirk, ...] = ()
+    packaged: bool = False
+    """Whether it comes out of a package, rather than with the lab or from a path."""
     machine: Machine | None = None
     """Where its container runs; None: here, in a process."""
     image: str = ""
@@ -192,6 +194,7 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         features=row.features_of(variant),
         traps=row.traps,
         quirks=row.quirks,
+        packaged=row.package is not None,
         machine=where,
         image=image,
     )

@@ -33,10 +33,31 @@ def test_list() -> None:
     assert found["wasmtime"]["hint"] == "wasmlab engines install wasmtime@50.0.1"
 
 
+def test_what_a_probe_found_is_kept_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks_ = [Check("traps", True), Check("feature simd", False, "other bits")]
+    monkeypatch.setattr(prober, "probe", lambda _: checks_)
+    assert CliRunner().invoke(engines, ["probe", "ref/py"]).exit_code == 1
+    rows = {row["engine"]: row for row in json.loads(CliRunner().invoke(engines, ["list", "--json"]).output)}
+    assert rows["ref/py"]["probed"] == {"rules": 2, "broken": {"feature simd": "other bits"}}
+    assert rows["ref/py"]["lacks"] == ["simd"]
+    assert rows["wasmtime"]["probed"] is None
+    line = next(line for line in CliRunner().invoke(engines, ["list"]).output.splitlines() if " ref/py " in f" {line}")
+    assert "1 broken" in line
+    assert "simd" in line
+
+
+def test_why_an_engine_cannot_be_installed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rows = {row["engine"]: row for row in json.loads(CliRunner().invoke(engines, ["list", "--json"]).output)}
+    assert rows["wazero"]["status"] == "not installed, which needs go"
+    assert not rows["wazero"]["installable"]
+    assert rows["wasmtime"]["installable"]
+
+
 def test_install_of_what_is_not_there() -> None:
     result = CliRunner().invoke(engines, ["install", "wasmtme"])
     assert isinstance(result.exception, UsageError)
-    assert "did you mean wasmtime?" in str(result.exception)
+    assert "did you mean wasmtime" in str(result.exception)
     result = CliRunner().invoke(engines, ["install", "./no-package", "wasmtime:riscv64"])
     assert isinstance(result.exception, Missing)
     assert result.exception.status == 3

@@ -84,7 +84,8 @@ def opened(names: Sequence[str], resolve: Callable[[str], Any] = open_engine) ->
 def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str]:
     """What all engines support, with what it builds on; or `wanted` (commas between), if all of them do."""
     engines = list(engines)
-    shared = frozenset.intersection(*(frozenset(engine.features) & frozenset(FEATURES) for engine in engines))
+    features = {engine.name: sound_features(engine) for engine in engines}
+    shared = frozenset.intersection(*features.values())
     shared = frozenset(name for name in shared if closure([name]) <= shared)
     if wanted is None:
         return shared
@@ -93,9 +94,17 @@ def common_features(engines: Iterable[Any], wanted: str | None) -> frozenset[str
         if name not in FEATURES:
             raise UsageError(f"no feature {name!r}", hint=f"features: {', '.join(FEATURES)}")
         for engine in engines:
-            if lacking := closure([name]) - frozenset(engine.features):
+            if lacking := closure([name]) - features[engine.name]:
                 raise UsageError(f"{engine.name} does not support {', '.join(sorted(lacking))}")
     return closure([*names, "mvp"])
+
+
+def sound_features(engine: Any) -> frozenset[str]:
+    """What an engine claims, but for what a probe showed to be wrong; engines out of packages are probed once."""
+    from wasmlab_adapters.probed import probed
+
+    features = frozenset(engine.features) & frozenset(FEATURES)
+    return features & probed(engine.target).sound if engine.target.packaged else features
 
 
 REFERENCE = "ref/py"

@@ -1,7 +1,7 @@
 """Package registries, a module each, by the registry's own client.
 
 A registry has `fill(order)`, which makes the folder `order.content` from the package, and `VERSION`, what its versions
-look like.  Adding one is a module here and a row of REGISTRIES.
+look like; `PROGRAMS` are those of the machine that it needs.  Adding one is a module here and a row of REGISTRIES.
 """
 
 from __future__ import annotations

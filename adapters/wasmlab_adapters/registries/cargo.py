@@ -18,6 +18,7 @@ from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, locked, no_such_version, source_folder
 
 VERSION = r"[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*"
+PROGRAMS = ("cargo",)
 SECONDS = 7200
 """What a build may take: large engines need a quarter of an hour of two processors."""
 _TARGETS = {

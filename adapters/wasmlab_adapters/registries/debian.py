@@ -14,6 +14,7 @@ from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, locked
 
 VERSION = r"[0-9][0-9A-Za-z.]*"
+PROGRAMS = ("apt-get", "apt-cache", "dpkg-deb")
 SOURCES = Path("/etc/apt")
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu", "riscv64": "riscv64-linux-gnu"}
 _LOADERS = {

@@ -13,6 +13,7 @@ from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, no_such_version, source_folder
 
 VERSION = r"[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*"
+PROGRAMS = ("go",)
 SECONDS = 1200
 
 

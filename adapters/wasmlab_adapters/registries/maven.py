@@ -13,6 +13,7 @@ from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, digest, no_such_version, source_folder
 
 VERSION = r"[0-9][0-9A-Za-z.+-]*"
+PROGRAMS = ("mvn", "javac")
 
 
 def fill(order: Order) -> None:

@@ -8,6 +8,7 @@ from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, no_such_version
 
 VERSION = r"[0-9][0-9A-Za-z.+-]*"
+PROGRAMS = ("npm",)
 
 
 def fill(order: Order) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from wasmlab_matrices.load import EngineRow
 
 
+WIDE = 110
+"""Columns of a terminal from which on it also says what each engine is."""
+
+
 @click.group("engines")
 def engines() -> None:
     """The engines that wasmlab knows, and any program that speaks its protocol.
@@ -42,14 +46,32 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("engine", "version", "status", "what it is", "lacks of Wasm 3.0", box=None, header_style="bold")
+    console = Console()
+    console.print(_table(rows, console.width >= WIDE))
+
+
+def _table(rows: list[dict[str, Any]], wide: bool) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("engine", no_wrap=True)
+    table.add_column("version", no_wrap=True)
+    table.add_column("status", no_wrap=wide)
+    table.add_column("probe", no_wrap=True)
+    for name in ("lacks of Wasm 3.0", "what it is")[: 1 + wide]:
+        table.add_column(name)
     for row in rows:
-        table.add_row(row["engine"], row["version"], row["status"], row["about"], ", ".join(row["lacks"]) or "nothing")
-    Console().print(table)
+        found = row["probed"]
+        probe = "" if found is None else "all rules kept" if not found["broken"] else f"{len(found['broken'])} broken"
+        style = "green" if row["status"].startswith("ready") else "" if row["installable"] else "yellow"
+        lacks = ", ".join(row["lacks"]) or "nothing"
+        texts = (row["engine"], row["version"], (row["status"], style), probe, lacks, row["about"])
+        table.add_row(*(Text.assemble(text) for text in texts[: 5 + wide]))
+    return table
 
 
 def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
     from wasmlab_adapters.errors import EngineUnavailable, NotInstalled
+    from wasmlab_adapters.install import lacking
+    from wasmlab_adapters.probed import remembered
     from wasmlab_adapters.registry import resolve
     from wasmlab_ref.features import FEATURES
 
@@ -57,22 +79,25 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
         f"{name}/{key}": (variant.about, row.features_of(variant)) for key, variant in row.variants.items()
     }
     for full, (about, features) in entries.items():
-        line = {
-            "engine": full,
-            "version": row.package.version if row.package else "",
-            "about": about,
-            "features": sorted(features),
-            "lacks": [feature for feature in FEATURES if feature not in features | {"annotations"}],
-        }
+        line: dict[str, Any] = {
+            "engine": full, "version": row.package.version if row.package else "", "about": about,
+            "features": sorted(features), "installable": False, "probed": None,
+        }  # fmt: skip
         try:
             target = resolve(full, fetch=False)
         except NotInstalled as error:
-            yield line | {"status": "installed on first use", "hint": error.hint}
+            missing = lacking(row.package) if row.package else ""
+            status = f"not installed, which needs {missing}" if missing else "installed on first use"
+            line |= {"status": status, "hint": error.hint, "installable": not missing}
         except EngineUnavailable as error:
-            yield line | {"status": str(error), "hint": error.hint}
+            line |= {"status": str(error), "hint": error.hint}
         else:
             status = f"ready, means {target.resolved}" if row.alias and full == name else "ready"
-            yield line | {"version": target.version, "status": status}
+            line |= {"version": target.version, "status": status, "installable": True}
+            if found := remembered(target):
+                line |= {"features": sorted(found.sound), "probed": {"rules": found.rules, "broken": found.broken}}
+        sound = set(line["features"]) | {"annotations"}
+        yield line | {"lacks": [feature for feature in FEATURES if feature not in sound]}
 
 
 @engines.command("install")
@@ -98,16 +123,22 @@ def install(names: tuple[str, ...]) -> None:
 def probe(context: click.Context, name: str, as_json: bool) -> None:
     """Hold an engine's worker against the protocol, and find out what it supports.  Ends with 1 if it breaks a rule.
 
+    What came is kept in the cache: `wasmlab engines list` shows it, and campaigns leave out features that failed.
+
     \b
     Example: wasmlab engines probe ./my-engine
     """
     from wasmlab_adapters.probe import probe as run_probe
+    from wasmlab_adapters.probed import Probed, remember
     from wasmlab_adapters.process import printable
     from wasmlab_adapters.registry import resolve
 
-    with engine_errors(), resolve(name).worker() as worker:
-        hello = worker.hello
-        checks = run_probe(worker)
+    with engine_errors():
+        target = resolve(name)
+        with target.worker() as worker:
+            hello = worker.hello
+            checks = run_probe(worker)
+    remember(target, Probed.of(hello["features"], checks))
     if as_json:
         found = {"engine": name, "hello": hello, "checks": [dataclasses.asdict(check) for check in checks]}
         click.echo(json.dumps(found, indent=2))
