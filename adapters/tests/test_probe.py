@@ -33,7 +33,7 @@ def test_wasmtime_passes(name):
 
 
 FAULTS = {
-    "hello": 'w.WASM_3 = frozenset({"mvp", "gc", "warp-drive"})',
+    "hello": 'w.FEATURES = {"mvp": 0, "gc": 0, "warp-drive": 0}',
     "raw lines: marks, ids, order, garbage": """
 say = w.Lines.say
 w.Lines.say = lambda self, message: None if "error" in message else say(self, message)""",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from wasmlab_ref.encode import encode
 from wasmlab_ref.features import FEATURES
-from wasmlab_ref.isa import INSTRUCTIONS, Instruction
+from wasmlab_ref.isa import INSTRUCTIONS, MEMARGS, Instruction
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.types import RefType, ValType
 
@@ -116,6 +116,7 @@ TEXTS = {
             (drop (block $l (result anyref) (br_on_cast $l anyref (ref i31) (local.get 3))))
             (drop (block $l (result anyref) (br_on_cast_fail $l anyref (ref null $b) (local.get 3))))
             (i32.add (ref.test (ref $t) (local.get 3)) (ref.test nullref (local.get 3))))""",
+    "threads": "(memory 1 2 shared)",
 }  # fmt: skip
 """What the table of instructions does not tell by itself; the sections that the other instructions need."""
 
@@ -151,7 +152,7 @@ def _immediates(row: Instruction) -> str:
             texts.append(" ".join(map(str, range(16, 32))))
         elif name == "v128":
             texts.append("i64x2 1 2")
-        elif name not in ("mem", "memory"):
+        elif name not in (*MEMARGS, "memory", "zero"):
             texts.append("0")
     return " ".join(texts)
 

@@ -129,6 +129,19 @@ PROBES: dict[str, Probe] = {
             _call("refs", "", "ref.i31:7fffffff ref.struct ref.struct ref.array:9 ref.null ref.i31:3"),
         ],
     ),
+    "threads": (
+        """(module (memory (export "m") 1 2 shared)
+            (func (export "f") (result i32) (atomic.fence)
+                (i32.atomic.store offset=4 (i32.const 4) (i32.const 0x102))
+                (drop (i32.atomic.rmw8.add_u (i32.const 8) (i32.const 0xff)))
+                (i32.add (memory.atomic.wait32 (i32.const 8) (i32.const 0) (i64.const -1))
+                    (i32.atomic.rmw.cmpxchg (i32.const 8) (i32.const 0x101) (i32.const 7))))
+            (func (export "g") (result i32) (memory.atomic.wait64 (i32.const 8) (i64.const 7) (i64.const 0))))""",
+        [
+            _call("f", "", "i32:102"),
+            _call("g", "", "i32:2"),
+        ],
+    ),
 }
 """By feature."""
 

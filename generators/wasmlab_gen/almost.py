@@ -22,6 +22,7 @@ from wasmlab_ref.types import (
     FieldType,
     FuncType,
     Limits,
+    MemType,
     RecType,
     RefType,
     StructType,
@@ -138,14 +139,12 @@ class _Editor:
             return self.index(value)
         match value:
             case MemArg(memory, align, offset):
-                return _pick(
-                    self.source,
-                    [
-                        MemArg(memory, align + 1, offset),
-                        MemArg(memory, align, 1 << 32),
-                        MemArg(memory + 1, align, offset),
-                    ],
-                )
+                near = [
+                    MemArg(memory, align + 1, offset),
+                    MemArg(memory, align, 1 << 32),
+                    MemArg(memory + 1, align, offset),
+                ]
+                return _pick(self.source, near + [MemArg(memory, max(align - 1, 0), offset)] * (kind == "atomic"))
             case Cast(label, source, target):
                 return _pick(
                     self.source,
@@ -283,6 +282,12 @@ def _table(e: _Editor, t: Any) -> Any:
     return replace(t, type=replace(t.type, limits=e.limits(t.type.limits)))
 
 
+def _memory(e: _Editor, t: MemType) -> MemType:
+    if "threads" in e.features and e.below(2):
+        return replace(t, shared=not t.shared)
+    return replace(t, limits=e.limits(t.limits))
+
+
 def _export(e: _Editor, x: Export) -> Export:
     return replace(x, index=e.index(x.index))
 
@@ -306,7 +311,7 @@ EDITS: list[Callable[[_Editor, Module], Module]] = [
     *[_each("elems", _segment)] * 2,
     _each("datas", _segment),
     _each("tables", _table),
-    _each("memories", lambda e, t: replace(t, limits=e.limits(t.limits))),
+    _each("memories", _memory),
     _each("tags", lambda e, t: replace(t, type=e.index(t.type))),
     _each("exports", _export),
     _each("funcs", _func),

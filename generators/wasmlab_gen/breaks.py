@@ -157,6 +157,21 @@ gc array.new_data | i32.const 0; i32.const 0; array.new_data 0 999; drop
 gc array.new_elem | i32.const 0; i32.const 0; array.new_elem 0 999; drop
 gc array.copy   | ref.null none; i32.const 0; ref.null none; i32.const 0; f32.const 0; array.copy 0 0
 gc array.fill   | ref.null none; i32.const 0; i32.const 0; array.fill 0
+threads memory  | i32.const 0; i32.atomic.load 99,2,0; drop
+threads atomic.load | i32.const 0; i32.atomic.load 0,1,0; drop
+threads atomic.load | i32.const 0; i64.atomic.load8_u 0,1,0; drop
+threads atomic.store | i32.const 0; i64.const 0; i64.atomic.store32 0,0,0
+threads atomic.store | i32.const 0; i64.const 0; i32.atomic.store 0,2,0
+threads atomic.rmw | i32.const 0; i32.const 0; i32.atomic.rmw16.xchg_u 0,2,0; drop
+threads atomic.rmw | i32.const 0; i32.const 0; i64.atomic.rmw.sub 0,3,0; drop
+threads atomic.cmpxchg | i32.const 0; i64.const 0; i32.const 0; i64.atomic.rmw.cmpxchg 0,3,0; drop
+threads atomic.cmpxchg | i32.const 0; i32.const 0; i32.atomic.rmw8.cmpxchg_u 0,0,0; drop
+threads atomic.wait | i32.const 0; i32.const 0; i32.const 0; memory.atomic.wait32 0,2,0; drop
+threads atomic.wait | i32.const 0; i32.const 0; i64.const 0; memory.atomic.wait64 0,3,0; drop
+threads atomic.wait | i32.const 0; i64.const 0; i64.const 0; memory.atomic.wait64 0,2,0; drop
+threads atomic.notify | i32.const 0; i32.const 0; memory.atomic.notify 0,0,0; drop
+threads atomic.notify | i32.const 0; i64.const 0; memory.atomic.notify 0,2,0; drop
+threads atomic.fence | atomic.fence 0; drop
 gc any.convert_extern | ref.null any; any.convert_extern; drop
 gc extern.convert_any | ref.null func; extern.convert_any; drop
 """
@@ -176,7 +191,7 @@ def _argument(kind: str, token: str) -> Any:
             return None if token == "-" else (_type(token),)
         case "labels":
             return tuple(map(int, token.split(",")))
-        case "mem":
+        case "mem" | "atomic":
             return MemArg(*map(int, token.split(",")))
         case "heap":
             return token
@@ -314,7 +329,7 @@ def types(s: Draws, m: Module, features: frozenset[str]) -> Module:
     """A type that says to be below another one, or names one that is not there."""
     known = sum(len(group.subtypes) for group in m.types)
     if "gc" not in features:
-        return _imports(s, m, known)
+        return _imports(s, m, known, features)
     above = s.below(known + 2)
     fields = tuple(FieldType(("i8", "i32", "f64")[s.below(3)], s.below(2) == 1) for _ in range(s.below(3)))
     comps: tuple[CompType, ...] = (
@@ -327,14 +342,16 @@ def types(s: Draws, m: Module, features: frozenset[str]) -> Module:
     return replace(m, types=(*m.types, RecType((SubType(comps[s.below(4)], supers, s.below(2) == 1),))))
 
 
-def _imports(s: Draws, m: Module, known: int) -> Module:
+def _imports(s: Draws, m: Module, known: int, features: frozenset[str]) -> Module:
     wrong: tuple[Any, ...] = (
         FuncRef(known + s.below(2)),
         MemType(Limits(1 + s.below(2), s.below(2))),
         MemType(Limits(0, 65537)),
         TableType(Limits(2, 1), RefType(True, "func")),
     )
-    return replace(m, imports=(*m.imports, Import("nowhere", "x", wrong[s.below(4)])))
+    if "threads" in features:
+        wrong += (MemType(Limits(1), shared=True), MemType(Limits(0, 65537), shared=True))
+    return replace(m, imports=(*m.imports, Import("nowhere", "x", wrong[s.below(len(wrong))])))
 
 
 def outside(s: Draws, m: Module, features: frozenset[str]) -> Module:
@@ -350,7 +367,7 @@ def outside(s: Draws, m: Module, features: frozenset[str]) -> Module:
             return replace(m, exports=(*m.exports, Export("wrong", kind, 99)))
         case 3:
             return replace(m, start=999)
-    return _imports(s, m, known)
+    return _imports(s, m, known, features)
 
 
 BREAKS = [*[snippet] * 8, *[aggregate] * 2, variable, variable, constant, constant, types, types, outside]

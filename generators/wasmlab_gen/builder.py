@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from wasmlab_ref.isa import MEMARGS
 from wasmlab_ref.syntax import (
     Active,
     Data,
@@ -190,8 +191,10 @@ class Builder:
         return found
 
     def _has(self, need: str) -> bool:
-        if need == "mem":
+        if need in MEMARGS:
             return bool(self.paged)
+        if need == "shared":
+            return any(memory.shared for memory in self.paged)
         return bool({"memory": self.memories, "data": self.datas, "elem": self.elems}[need])
 
     # Parts
@@ -204,7 +207,7 @@ class Builder:
         if imported:
             self.imports.append(imported)
         else:
-            self.memory_defs.append(MemType(Limits(memory.pages, memory.max), memory.address))
+            self.memory_defs.append(MemType(Limits(memory.pages, memory.max), memory.address, memory.shared))
 
     def add_table(self, table: Table, init: Expr | None = None, imported: Import | None = None) -> None:
         table.index = len(self.tables)
@@ -281,7 +284,7 @@ def import_type(part: Any, types: Types) -> FuncRef | MemType | TableType | Glob
         case Function():
             return FuncRef(part.type)
         case Memory():
-            return MemType(Limits(part.pages, part.max), part.address)
+            return MemType(Limits(part.pages, part.max), part.address, part.shared)
         case Table():
             return TableType(Limits(part.size, part.max), part.element, part.address)
         case Global():

@@ -61,7 +61,11 @@ def _memories(m: Builder) -> None:
     for _ in range(min(room, wanted)):
         pages = s.pick((1, 1, 1, 1, 2, 0))
         address = "i64" if m.has("memory64") and s.below(2) else "i32"
-        m.add_memory(Memory(0, address, pages, s.pick((pages, pages, pages + 1, pages + 2, pages + 3, None))))
+        most = s.pick((pages, pages, pages + 1, pages + 2, pages + 3, None))
+        if m.has("threads") and s.below(2):
+            m.add_memory(Memory(0, address, pages, pages + 4 if most is None else most, shared=True))
+        else:
+            m.add_memory(Memory(0, address, pages, most))
 
 
 def _tags(m: Builder) -> None:

@@ -127,7 +127,7 @@ def _accesses() -> dict[tuple[str, str], list[Row]]:
     """The loads and stores by feature and rule."""
     found: dict[tuple[str, str], list[Row]] = {}
     for instruction in INSTRUCTIONS:
-        if any(kind.startswith("mem:") for kind in instruction.immediates):
+        if instruction.access:
             found.setdefault((instruction.feature, instruction.rule), []).append(Row(instruction))
     return found
 
@@ -149,18 +149,41 @@ def _access(rows: list[Row]) -> Make:
                 address, offset = -1 - b.below(8), b.below(2)
             case _:
                 address, offset = max(last, 0) + 1, b.below(8)
-        _address(b, memory.address, address)
-        for t in row.params[1:]:
-            b.leaf(t)
-        memarg = MemArg(memory.index, b.below(row.size.bit_length()), offset)
-        b.code.append(Instr(row.instruction, (memarg, *[draw(b.source) for draw in row.immediates[1:]])))
-        return row.instruction.results or ()
+        return _accessed(b, row, memory, address, offset)
 
     return access
 
 
+def _accessed(b: Body, row: Row, memory: Memory, address: int, offset: int) -> tuple[ValType, ...]:
+    _address(b, memory.address, address)
+    for t in row.params[1:]:
+        b.leaf(t)
+    natural = row.size.bit_length() - 1
+    memarg = MemArg(memory.index, natural if row.atomic else b.below(natural + 1), offset)
+    b.code.append(Instr(row.instruction, (memarg, *[draw(b.source) for draw in row.immediates[1:]])))
+    return row.instruction.results or ()
+
+
 for (_feature, _rule), _rows in _accesses().items():
     fault(_feature, _memories)(_access(_rows))
+
+
+@fault("threads", lambda m: m.paged * 4)
+def unaligned(b: Body, memory: Memory) -> tuple[ValType, ...]:
+    """An atomic access that is all there, but not aligned."""
+    rows = [row for rows in _accesses().values() for row in rows if row.atomic and row.size > 1]
+    row = b.source.pick(rows)
+    address, offset, wrong = 8 * b.below(24), row.size * b.below(3), 1 + b.below(row.size - 1)
+    if b.below(2):
+        return _accessed(b, row, memory, address + wrong, offset)
+    return _accessed(b, row, memory, address, offset + wrong)
+
+
+@fault("threads", lambda m: [x for x in m.paged if not x.shared] * 2)
+def unshared(b: Body, memory: Memory) -> tuple[ValType, ...]:
+    """A wait on a memory that nobody shares."""
+    row = b.source.pick(_accesses()["threads", "atomic.wait"])
+    return _accessed(b, row, memory, 8 * b.below(24), 0)
 
 
 def _region(b: Body, end: int) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class Family:
         made = self.case(source, origin)
         kind = source.below(16)
         if kind == 0:
-            return mutated(source, made)
+            return mutated(source, made, self.features)
         return near_valid(source, made, self.features, self.drawn) if kind < 3 else made
 
 

@@ -11,7 +11,9 @@ from typing import TypeAlias
 
 from wasmlab_ref.case import Case, Instantiate, Register
 from wasmlab_ref.decode import decode
+from wasmlab_ref.features import WASM_3
 from wasmlab_ref.outcome import Rejected
+from wasmlab_ref.types import MemType
 
 from .breaks import Draws
 
@@ -22,7 +24,7 @@ _NAMES = (b"\4name", b"\1x", b"\2\xc3\x28", b"\0", b"\4name\1\3\1\0\0", b"\x7fx"
 """What custom sections begin with: good names and bad ones, and subsections that nobody needs to understand."""
 
 
-def mutated(source: Draws, case: Case) -> Case:
+def mutated(source: Draws, case: Case, features: frozenset[str] = WASM_3) -> Case:
     """`case` with the bytes of one module changed in one to three places, and nothing called."""
     modules = list(case.modules)
     victim = source.below(len(modules))
@@ -30,7 +32,7 @@ def mutated(source: Draws, case: Case) -> Case:
     for _ in range(1 + source.below(3)):
         change = MUTATIONS[source.below(len(MUTATIONS))]
         changed = change(source, data)
-        data = data if _unwanted(changed) else changed
+        data = data if _unwanted(changed, features) else changed
     modules[victim] = data
     steps = tuple(s for s in case.steps if isinstance(s, Instantiate | Register))
     return Case(tuple(modules), steps, f"{case.origin} mutated")
@@ -42,13 +44,15 @@ def without_start(data: bytes) -> bytes:
     return data if found is None else joined([part for part in found if part[0] != 8])
 
 
-def _unwanted(data: bytes) -> bool:
+def _unwanted(data: bytes, features: frozenset[str]) -> bool:
     """Has it become a module with a start function, or with memories that are shared or have pages of another size?
 
     Both are proposals, which many engines have switched on.
     """
     try:
-        return decode(data).start is not None
+        module = decode(data)
+        memories = (*module.memories, *(i.type for i in module.imports if isinstance(i.type, MemType)))
+        return module.start is not None or ("threads" not in features and any(m.shared for m in memories))
     except Rejected as error:
         return error.message == "malformed limits flags"
 

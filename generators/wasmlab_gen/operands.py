@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wasmlab_ref.syntax import MemArg, instr
 from wasmlab_ref.types import RefType, ValType
 
-from . import bits, canonical
+from . import atomics, bits, canonical
 
 if TYPE_CHECKING:
     from .function import Body
@@ -269,6 +269,9 @@ def _f32_range(sign: str) -> Operands:
 
 
 _small = {"f32x4": canonical.small_integers_f32, "f64x2": canonical.small_integers_f64}
+
+BY_KIND: dict[str, Operands] = {"mem": memory_access, "atomic": atomics.access}
+"""By the kind of the first immediate."""
 
 BY_NAME: dict[str, Operands] = {
     "memory.fill": memory_fill,

@@ -43,13 +43,14 @@ class Function:
 
 @dataclass(slots=True)
 class Memory:
-    """A memory; `bytes` is its least size."""
+    """A memory; `bytes` is its least size; a shared one has a `max`."""
 
     index: int
     address: str
     pages: int
     max: int | None
     export: str = ""
+    shared: bool = False
 
     @property
     def bytes(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from wasmlab_ref.isa import INSTRUCTIONS, Instruction
+from wasmlab_ref.isa import INSTRUCTIONS, MEMARGS, Instruction
 from wasmlab_ref.syntax import Instr
 from wasmlab_ref.types import ValType
 
@@ -39,7 +39,8 @@ class Row:
     """
 
     __slots__ = (
-        "blind", "fixed", "immediates", "instruction", "makes", "operands", "params", "passes", "prefix", "size",
+        "atomic", "blind", "fixed", "immediates", "instruction", "makes", "operands", "params", "passes", "prefix",
+        "size",
     )  # fmt: skip
 
     def __init__(self, instruction: Instruction) -> None:
@@ -48,8 +49,8 @@ class Row:
         self.immediates = tuple(_immediate(kind) for kind in instruction.immediates)
         self.fixed = None if self.immediates else Instr(instruction)
         self.operands: Operands | None = None
-        memory = [kind for kind in instruction.immediates if kind.startswith("mem:")]
-        self.size = int(memory[0][4:]) if memory else 0
+        self.size = instruction.access
+        self.atomic = any(kind.startswith("atomic:") for kind in instruction.immediates)
         self.blind, self.makes, self.passes = _nan_facts(instruction)
         self.prefix = instruction.mnemonic.partition(".")[0]
 
@@ -164,13 +165,13 @@ class Group:
         rows[b.below(len(rows))].make(b, t, fuel, nan)
 
 
-_NEEDS = ("mem", "memory", "data", "elem")
+_NEEDS = (*MEMARGS, "shared", "memory", "data", "elem")
 
 
 @cache
 def groups() -> dict[ValType | None, tuple[Group, ...]]:
     """The groups of plain rows by result type; those without results under None."""
-    from .operands import BY_NAME, memory_access
+    from .operands import BY_KIND, BY_NAME
 
     found: dict[tuple[ValType | None, str, str], Group] = {}
     for instruction in INSTRUCTIONS:
@@ -179,12 +180,14 @@ def groups() -> dict[ValType | None, tuple[Group, ...]]:
         result = instruction.results[0] if instruction.results else None
         row = Row(instruction)
         names = (instruction.mnemonic, instruction.mnemonic.partition(".")[2])
-        row.operands = memory_access if row.size else BY_NAME.get(names[0]) or BY_NAME.get(names[1])
+        by_kind = BY_KIND.get(instruction.immediates[0].partition(":")[0]) if instruction.immediates else None
+        row.operands = by_kind or BY_NAME.get(names[0]) or BY_NAME.get(names[1])
         group = found.setdefault(
             (result, instruction.feature, instruction.rule), Group(instruction.feature, instruction.rule)
         )
         group.rows.append(row)
-        kinds = (kind.partition(":")[0] for kind in instruction.immediates)
+        kinds = [kind.partition(":")[0] for kind in instruction.immediates]
+        kinds += ["shared"] * (instruction.rule == "atomic.wait")
         group.needs = tuple(dict.fromkeys([*group.needs, *(kind for kind in kinds if kind in _NEEDS)]))
     by_result: dict[ValType | None, list[Group]] = {}
     for (result, _, _), group in found.items():

@@ -260,3 +260,30 @@ def test_a_worker_that_is_killed_from_outside_loses_nothing(tmp_path: Path) -> N
         assert tally(GOOD, engine, tmp_path) == whole
         assert engine.worker.stats.outside == 1
     assert not whole.failed
+
+
+OLDER = """
+(assert_invalid (module (memory 0) (memory 0)) "multiple memories")
+(assert_malformed (module quote "(memory 0x1_0000_0000)") "i32 constant out of range")
+(module (table 1 funcref) (memory 1) (func $f) (elem 0 (i32.const 0) $f) (data 0 (i32.const 0) "a"))
+"""
+
+
+def test_what_a_proposal_calls_invalid_may_be_valid_since(engine: Engine, tmp_path: Path) -> None:
+    """Its files were written for an older version of the standard: row `unaware` of the suite."""
+    for name, failed in (("threads", 0), ("wide-arithmetic", 2)):
+        folder = tmp_path / "proposals" / name
+        folder.mkdir(parents=True)
+        found = tally(OLDER, engine, folder)
+        assert (found.failed, found.passed) == (failed, 3 - failed)
+        assert tally('(assert_invalid (module (func)) "no")', engine, folder).failed == 1
+        assert tally('(assert_invalid (module (memory 0) (memory 0) (func nop drop)) "no")', engine, folder).passed == 1
+
+
+@pytest.mark.parametrize("name", ["ref/py", "ref"])
+def test_suites_of_proposals_that_are_there(name: str, core_suite: Path) -> None:
+    scripts = conform.collect(core_suite, "proposals/threads/*")
+    with Engine(resolve(name)) as engine:
+        tallies = [conform.run_script(script, engine) for script in scripts]
+    assert [failure for found in tallies for failure in found.failures] == []
+    assert sum(found.passed for found in tallies) == sum(found.total for found in tallies) == 619

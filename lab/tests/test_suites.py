@@ -118,3 +118,13 @@ def test_status(suite: suites.Suite, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.run(["suite", "fetch", "core", "--from", str(tmp_path / "source")]) == 0
     assert cli.run(["suite", "status", "--json"]) == 0
     assert '"ready"' in capsys.readouterr().out
+
+
+def test_a_folder_within_a_suite_is_a_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "core" / "proposals" / "threads").mkdir(parents=True)
+    monkeypatch.setenv("WASMLAB_SUITES", str(tmp_path))
+    assert suites.find("core/proposals/threads") == tmp_path / "core" / "proposals" / "threads"
+    with pytest.raises(UsageError, match="no suite or path"):
+        suites.find("core/proposals/none")
+    assert suites.unaware(Path("/x/proposals/threads/a.wast")) >= {"multi-memory"}
+    assert not suites.unaware(Path("/x/proposals/gc/threads/a.wast"))

@@ -185,7 +185,7 @@ def simplified(func: Func) -> Iterator[Func]:
                 if bits == step.args[0]:
                     break
                 yield with_body(func, splice(func.body, at, at + 1, (Instr(step.op, (bits,)),)))
-        elif step.op.immediates and step.op.immediates[0].startswith("mem:") and step.args[0].offset:
+        elif step.op.access and step.args[0].offset:
             args = (step.args[0]._replace(offset=0), *step.args[1:])
             yield with_body(func, splice(func.body, at, at + 1, (Instr(step.op, args),)))
 

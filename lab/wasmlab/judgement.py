@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from wasmlab_ref.case import Case, Instantiate, Outcome, Read
 from wasmlab_ref.fast import Unavailable, check
-from wasmlab_ref.features import FEATURES, WASM_3
+from wasmlab_ref.features import FEATURES
 from wasmlab_ref.profile import NAN_PROFILES
 from wasmlab_ref.taint_rules import may_be_open
 
@@ -220,7 +220,7 @@ class _Changed:
 
 def beyond(data: bytes, features: frozenset[str]) -> str:
     """What says that a module uses more than these features; "" where it does not."""
-    if features >= WASM_3 - {"annotations"}:
+    if features >= frozenset(FEATURES) - {"annotations"}:
         return ""
     try:
         found = check(data, sum(1 << at for at, name in enumerate(FEATURES) if name in features))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from wasmlab_ref.isa import BY_MNEMONIC
+from wasmlab_ref.isa import BY_MNEMONIC, MEMARGS
 from wasmlab_ref.syntax import Active, Cast, Catch, Elem, Export, Expr, Func, Global, Import, Instr, Module, Table
 from wasmlab_ref.types import (
     ExternType,
@@ -82,7 +82,7 @@ def _catch(catch: Catch, visit: Visit) -> Catch:
 
 
 _IMMEDIATES: dict[str, Callable[[Any, Visit], Any]] = {
-    "mem": lambda arg, visit: arg._replace(memory=visit("memory", arg.memory)),
+    **dict.fromkeys(MEMARGS, lambda arg, visit: arg._replace(memory=visit("memory", arg.memory))),
     "block": _block,
     "catches": lambda arg, visit: tuple(_catch(c, visit) for c in arg),
     "heap": _heap,

@@ -307,9 +307,7 @@ def signature(self: _Analysis, step: Instr) -> tuple[Types, Types]:
         return tuple(params), tuple(results)
     if "at" not in op.params and "at" not in op.results:
         return op.params, op.results
-    kinds = [kind.partition(":")[0] for kind in op.immediates]
-    memory = args[kinds.index("mem")].memory if "mem" in kinds else args[kinds.index("memory")]
-    address = _at(self, memory)
+    address = _at(self, args[0].memory if op.access else args[op.immediates.index("memory")])
     return tuple(address if t == "at" else t for t in op.params), tuple(address if t == "at" else t for t in op.results)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -41,6 +42,8 @@ class Suite:
     digest: str
     proposals: dict[str, list[str]] = field(default_factory=dict)
     """What a file at the top level is about: globs by name."""
+    unaware: dict[str, list[str]] = field(default_factory=dict)
+    """By folder under proposals/ the features that its files know nothing of: they were written before those."""
 
     def about_file(self, name: str) -> str:
         """The proposal (or folder, or version of the standard) that a file of the suite belongs to."""
@@ -59,6 +62,14 @@ def known_suites() -> dict[str, Suite]:
     """The rows of suites.yaml by name."""
     rows = yaml.safe_load((files("wasmlab_matrices") / "suites.yaml").read_text())
     return {name: Suite(name, **row) for name, row in rows.items()}
+
+
+def unaware(path: Path) -> frozenset[str]:
+    """The features that a script of a suite knows nothing of."""
+    folders = path.parts[:-1]
+    proposals = [after for before, after in pairwise(folders) if before == "proposals"]
+    rows = [suite.unaware.get(name, []) for suite in known_suites().values() for name in proposals]
+    return frozenset(name for row in rows for name in row)
 
 
 def cache_folder() -> Path:
@@ -92,10 +103,12 @@ def check(suite: Suite, folder: Path) -> None:
 
 
 def find(name: str) -> Path:
-    """The folder (or file) of a suite, given its name or a path."""
+    """The folder (or file) of a suite, given its name (with a path inside of it, if need be) or a path."""
     suites = known_suites()
     if name not in suites:
-        path = Path(name)
+        path, (first, _, inside) = Path(name), name.partition("/")
+        if first in suites and inside and not path.exists():
+            path = find(first) / inside
         if path.exists():
             return path
         raise UsageError(f"no suite or path {name!r}", hint=f"known suites: {', '.join(suites)}")

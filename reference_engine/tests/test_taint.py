@@ -179,6 +179,20 @@ SIGN, PAYLOAD = 0x80000000, 0x803FFFFF
          "(i32.const 2))", "i32", 0x80),
         (f"(i31.get_s (ref.i31 (i32.shr_u (i32.reinterpret_f32 {ZERO}) (i32.const 1))))", "i32", 0xC0000000),
         (f"(call $id {ZERO})", "f32", SIGN),
+        (f"(f32.store (i32.const 4) {ZERO}) (i64.atomic.load (i32.const 0))", "i64", 1 << 63),
+        (f"(i32.atomic.store16 (i32.const 4) (i32.shr_u (i32.reinterpret_f32 {ZERO}) (i32.const 16)))"
+         "(i32.load (i32.const 4))", "i32", 0x8000),
+        (f"(drop (i32.atomic.rmw.xchg (i32.const 4) (i32.reinterpret_f32 {ZERO})))"
+         "(i32.atomic.rmw.or (i32.const 4) (i32.const 1))", "i32", SIGN),
+        (f"(f32.store (i32.const 4) {ZERO}) (drop (i32.atomic.rmw.or (i32.const 4) (i32.const -1)))"
+         "(i32.load (i32.const 4))", "i32", 0),
+        (f"(i32.store (i32.const 4) (i32.shr_u (i32.reinterpret_f32 {ZERO}) (i32.const 8)))"
+         "(drop (i32.atomic.rmw.add (i32.const 4) (i32.const 0x1000000))) (i32.load (i32.const 4))",
+         "i32", 0xFF800000),
+        (f"(f32.store (i32.const 4) {ZERO})"
+         "(i32.atomic.rmw.cmpxchg (i32.const 4) (i32.const 1) (i32.const 2))", "i32", SIGN),
+        (f"(drop (i32.atomic.rmw.cmpxchg (i32.const 4) (i32.const 0) (i32.reinterpret_f32 {ZERO})))"
+         "(i32.load (i32.const 4))", "i32", SIGN),
         (f"(block $b (result f32) (try_table (catch $t $b) (throw $t {ZERO})) (f32.const 0))", "f32", SIGN),
     ],
 )  # fmt: skip
@@ -201,10 +215,19 @@ def test_masks_travel_with_values(body: str, result: str, expected: int) -> None
         ("(drop (table.get 0 (local.get 0)))", "index"),
         ("(call_indirect (local.get 0))", "index"),
         ("(drop (i32.div_u (i32.const 1) (i32.shr_u (local.get 0) (i32.const 31))))", "trap"),
+        ("(drop (i32.atomic.load (local.get 0)))", "address"),
+        ("(i64.atomic.store8 (local.get 0) (i64.const 0))", "address"),
+        ("(drop (i32.atomic.rmw.add (local.get 0) (i32.const 0)))", "address"),
+        ("(drop (i32.atomic.rmw.cmpxchg (local.get 0) (i32.const 0) (i32.const 0)))", "address"),
+        ("(drop (memory.atomic.notify (local.get 0) (i32.const 0)))", "address"),
+        ("(drop (i32.atomic.rmw.cmpxchg (i32.const 0) (i32.and (i32.const -0x80000000) (local.get 0)) (i32.const 5)))",
+         "comparison"),
+        ("(i32.store (i32.const 0) (local.get 0))"
+         "(drop (memory.atomic.wait32 (i32.const 0) (i32.const 1) (i64.const 0)))", "comparison"),
     ],
-)
+)  # fmt: skip
 def test_where_open_bits_decide_nothing_can_be_said(body: str, what: str) -> None:
-    text = f"""(module (memory 1) (table 1 funcref) (func (export "f") (local i32)
+    text = f"""(module (memory 1 1 shared) (table 1 funcref) (func (export "f") (local i32)
       (local.set 0 (i32.reinterpret_f32 {ZERO})) {body}))"""
     with pytest.raises(Open, match=what):
         call(text)

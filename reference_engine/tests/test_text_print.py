@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wasmlab_ref import syntax
-from wasmlab_ref.isa import INSTRUCTIONS, Instruction
+from wasmlab_ref.isa import INSTRUCTIONS, MEMARGS, Instruction
 from wasmlab_ref.syntax import Active, Cast, Catch, Custom, Instr, MemArg, instr
 from wasmlab_ref.text import parse_module, print_module
 from wasmlab_ref.text.print import MOST_LOCALS
@@ -56,7 +56,8 @@ IMMEDIATES: dict[str, st.SearchStrategy[Any]] = {
         st.builds(Catch, st.sampled_from(["catch", "catch_ref"]), INDEX, INDEX)
         | st.builds(Catch, st.sampled_from(["catch_all", "catch_all_ref"]), st.none(), INDEX)
     ),
-    "mem": st.builds(MemArg, INDEX, st.integers(0, 63), bits(64)),
+    **dict.fromkeys(MEMARGS, st.builds(MemArg, INDEX, st.integers(0, 63), bits(64))),
+    "zero": st.just(0),
     "lane": bits(8),
     "lanes": st.lists(bits(8), min_size=16, max_size=16).map(tuple),
     **{kind: bits(width) for kind, width in {"i32": 32, "i64": 64, "f32": 32, "f64": 64, "v128": 128}.items()},
@@ -89,7 +90,7 @@ SOME_CODE = CODE.filter(bool)
 LIMITS = st.builds(Limits, bits(64), st.none() | bits(64))
 ADDRESS = st.sampled_from(["i32", "i64"])
 TABLE = st.builds(TableType, LIMITS, REF, ADDRESS)
-MEMORY = st.builds(MemType, LIMITS, ADDRESS)
+MEMORY = st.builds(MemType, LIMITS, ADDRESS, st.booleans())
 GLOBAL = st.builds(GlobalType, VALUE, st.booleans())
 TAG = st.builds(TagType, INDEX)
 COMPOSITE = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TypeAlias
 
-from . import aggregates, exceptions, memory, references, table  # noqa: F401 (fill the table of handlers)
+from . import aggregates, atomic, exceptions, memory, references, table  # noqa: F401 (fill the table of handlers)
 from .basic import numeric
 from .control import (
     CALL,

@@ -212,6 +212,8 @@ BY_OPERANDS: dict[str, Classifier] = {
 def classifier(instr: Instr) -> Classifier:
     """What tells the rules that an execution of `instr` took."""
     stem = instr.op.rule
+    if not instr.op.specified:
+        return lambda operands, trap, result: ()
     if stem in BY_OPERANDS:
         return BY_OPERANDS[stem]
     if stem in OR_TRAP:

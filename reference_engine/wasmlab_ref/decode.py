@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .isa import BY_MNEMONIC, BY_OPCODE, Instruction
+from .isa import BY_MNEMONIC, BY_OPCODE, MEMARGS, Instruction
 from .outcome import Malformed
 from .reader import Reader
 from .syntax import (
@@ -164,26 +164,30 @@ def rec_type(r: Reader) -> RecType:
     return RecType((sub_type(r),))
 
 
-def limits(r: Reader) -> tuple[str, Limits]:
-    """Address type and limits of a memory or table."""
+HAS_MAX, SHARED, IS_64 = 1, 2, 4
+"""Flags of limits."""
+
+
+def limits(r: Reader, known: int = HAS_MAX | IS_64) -> tuple[int, str, Limits]:
+    """Flags, of which some are `known`, address type and limits of a memory or table."""
     flags = r.byte()
-    if flags not in (0x00, 0x01, 0x04, 0x05):
+    if flags & ~known:
         raise r.fail("malformed limits flags", r.pos - 1)
     minimum = r.unsigned(64)
-    return "i64" if flags & 4 else "i32", Limits(minimum, r.unsigned(64) if flags & 1 else None)
+    return flags, "i64" if flags & IS_64 else "i32", Limits(minimum, r.unsigned(64) if flags & HAS_MAX else None)
 
 
 def table_type(r: Reader) -> TableType:
     """A table type."""
     element = ref_type(r)
-    address, bounds = limits(r)
+    _, address, bounds = limits(r)
     return TableType(bounds, element, address)
 
 
 def mem_type(r: Reader) -> MemType:
     """A memory type."""
-    address, bounds = limits(r)
-    return MemType(bounds, address)
+    flags, address, bounds = limits(r, HAS_MAX | SHARED | IS_64)
+    return MemType(bounds, address, bool(flags & SHARED))
 
 
 def global_type(r: Reader) -> GlobalType:
@@ -225,6 +229,13 @@ def _mem_arg(r: Reader) -> MemArg:
     return MemArg(memory, align & 0x3F, r.unsigned(64))
 
 
+def _zero(r: Reader) -> int:
+    code = r.byte()
+    if code:
+        raise r.fail("zero byte expected", r.pos - 1)
+    return code
+
+
 def _catch(r: Reader) -> Catch:
     code = r.byte()
     if code >= len(CATCHES):
@@ -259,7 +270,8 @@ READERS: dict[str, Callable[[Reader], Any]] = {
     "labels": _labels,
     "block": _block_type,
     "catches": lambda r: tuple(r.list(_catch)),
-    "mem": _mem_arg,
+    **dict.fromkeys(MEMARGS, _mem_arg),
+    "zero": _zero,
     "lane": Reader.byte,
     "lanes": lambda r: tuple(r.bytes(16)),
     "i32": lambda r: r.signed(32) & 0xFFFF_FFFF,

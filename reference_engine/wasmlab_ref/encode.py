@@ -8,15 +8,18 @@ from typing import Any
 from .decode import (
     CATCHES,
     EXPORT_KINDS,
+    HAS_MAX,
     HEAP_TYPES,
+    IS_64,
     MAGIC,
     NUMBER_TYPES,
     PACKED_TYPES,
     SECTIONS,
+    SHARED,
     USES_DATA_INDEX,
     VERSION,
 )
-from .isa import BY_MNEMONIC, Instruction
+from .isa import BY_MNEMONIC, MEMARGS, Instruction
 from .syntax import Active, Cast, Catch, Data, Elem, Export, Expr, Func, Global, Import, Instr, MemArg, Module, Table
 from .types import (
     ArrayType,
@@ -163,9 +166,9 @@ def _rec_type(rec: RecType) -> bytes:
     return _sub_type(rec.subtypes[0]) if len(rec.subtypes) == 1 else b"\x4e" + vector(_sub_type, rec.subtypes)
 
 
-def limits(address: str, bounds: Limits) -> bytes:
-    """Flags and bounds of a memory or table."""
-    flags = (bounds.max is not None) | (address == "i64") << 2
+def limits(address: str, bounds: Limits, flags: int = 0) -> bytes:
+    """Flags, `flags` among them, and bounds of a memory or table."""
+    flags |= (HAS_MAX if bounds.max is not None else 0) | (IS_64 if address == "i64" else 0)
     return bytes((flags,)) + unsigned(bounds.min) + (b"" if bounds.max is None else unsigned(bounds.max))
 
 
@@ -176,7 +179,7 @@ def table_type(t: TableType) -> bytes:
 
 def mem_type(t: MemType) -> bytes:
     """A memory type."""
-    return limits(t.address, t.limits)
+    return limits(t.address, t.limits, SHARED if t.shared else 0)
 
 
 def _global_type(t: GlobalType) -> bytes:
@@ -241,8 +244,8 @@ WRITERS: dict[str, Callable[[Any], bytes]] = {
     "labels": lambda labels: vector(unsigned, labels[:-1]) + unsigned(labels[-1]),
     "block": _block_type,
     "catches": lambda catches: vector(_catch, catches),
-    "mem": _mem_arg,
-    "lane": lambda lane: bytes((lane,)),
+    **dict.fromkeys(MEMARGS, _mem_arg),
+    **dict.fromkeys(("lane", "zero"), lambda byte: bytes((byte,))),
     "lanes": bytes,
     "i32": lambda n: signed(_as_signed(n, 32)),
     "i64": lambda n: signed(_as_signed(n, 64)),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from . import taint_atomic  # noqa: F401 (fills the table of weavers)
 from .case import IDENTIFIED, SAME, parse_value, value
 from .compile import translate
 from .control import Code

@@ -42,8 +42,8 @@ def accesses(instance: Instance, instr: Instr) -> Accesses | None:
     name, args = instr.op.mnemonic, instr.args
     if args and isinstance(args[0], MemArg):
         memory, offset = instance.memories[args[0].memory], args[0].offset
-        size = int(instr.op.immediates[0].partition(":")[2])  # the natural alignment is the width of the access
-        kind = "write" if "store" in name else "read"
+        size = instr.op.access
+        kind = "write" if "store" in name or "rmw" in name else "read"
         place = -len(instr.op.params or ())
         return lambda operands: [(kind, memory, operands[place] + offset, size)]
     if name in {"memory.fill", "memory.init"}:

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A row of features.tbl; `since` is the version of the standard that has it."""
+    """A row of features.tbl; `since` is the version of the standard that has it, "-" for a proposal."""
 
     name: str
     since: str
@@ -27,7 +27,7 @@ def _load() -> dict[str, Feature]:
 
 
 FEATURES: dict[str, Feature] = _load()
-WASM_3: frozenset[str] = frozenset(FEATURES)
+WASM_3: frozenset[str] = frozenset(name for name, row in FEATURES.items() if row.since != "-")
 
 
 def closure(names: Iterable[str]) -> frozenset[str]:

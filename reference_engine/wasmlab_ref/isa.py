@@ -8,6 +8,8 @@ Kinds of immediates, and what an `Instr` carries for each (always one argument a
     block              a block type: None, a value type, or an int (type index)
     catches            a tuple of `syntax.Catch`
     mem:N              `syntax.MemArg`; N is the natural alignment in bytes
+    atomic:N           the same, and no other alignment is valid
+    zero               a byte that must be 0, and is
     lane:N             an int below N
     lanes              sixteen ints below 32
     i32 i64 f32 f64 v128    the bits of a constant as an unsigned int
@@ -22,7 +24,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
+from .features import WASM_3
 from .types import SHORTHANDS, RefType, ValType
+
+MEMARGS = ("mem", "atomic")
+"""The kinds of immediates that are memory arguments."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +37,7 @@ class Instruction:
 
     `opcodes` holds one or two numbers, `prefix << 16 | code` for prefixed ones.  `params` and `results` are None
     for instructions with a validation rule of their own; "at" stands for the address type of the memory used.
+    `rule` is that of the formal specification where it is `specified`, and only a group's name in proposals.
     """
 
     mnemonic: str
@@ -42,6 +49,17 @@ class Instruction:
     const: bool
     swap: bool
     feature: str
+
+    @property
+    def specified(self) -> bool:
+        """Has the formal specification rules for it?"""
+        return self.feature in WASM_3
+
+    @property
+    def access(self) -> int:
+        """The bytes of memory that it accesses, which are its natural alignment; 0 where it has no memory argument."""
+        kind, _, size = self.immediates[0].partition(":") if self.immediates else ("", "", "")
+        return int(size) if kind in MEMARGS else 0
 
     def __repr__(self) -> str:
         return f"<{self.mnemonic}>"

@@ -275,7 +275,12 @@ def match_globaltype(sub: GlobalType, sup: GlobalType) -> bool:
 @rule("Memtype_sub")
 def match_memtype(sub: MemType, sup: MemType) -> bool:
     """Whether a memory of type `sub` can be used as one of type `sup`."""
-    return sub.address == sup.address and match_limits(sub.limits, sup.limits) and applied("Memtype_sub")
+    return (
+        sub.address == sup.address
+        and sub.shared == sup.shared
+        and match_limits(sub.limits, sup.limits)
+        and applied("Memtype_sub")
+    )
 
 
 @rule("Tabletype_sub")

@@ -45,4 +45,5 @@ def spectest(store: Store, log: Log | None = None) -> dict[str, Extern]:
         type_of_table = TableType(Limits(10, 20), RefType(True, "func"), address)
         exports[name] = TableInst.new(type_of_table, None, store.table)
     exports["memory"] = MemInst.new(MemType(Limits(1, 2)), store.memory)
+    exports["shared_memory"] = MemInst.new(MemType(Limits(1, 2), shared=True), store.memory)
     return exports

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .limits import Account
@@ -139,7 +139,7 @@ class MemInst:
     @property
     def type(self) -> MemType:
         """The type at its present size."""
-        return MemType(Limits(self.pages, self.initial.limits.max), self.initial.address)
+        return replace(self.initial, limits=Limits(self.pages, self.initial.limits.max))
 
     @property
     def pages(self) -> int:

@@ -136,7 +136,7 @@ class TaintWeaver(Weaver):
         name = instr.op.mnemonic
         if name in self.instance.store.numerics:
             return self._numeric(instr, handler)
-        if instr.args and isinstance(instr.args[0], MemArg):
+        if name not in SPECIAL and instr.args and isinstance(instr.args[0], MemArg):
             return self._access(instr, handler)
         woven = SPECIAL[name](self, instr, handler) if name in SPECIAL else handler
         if name not in DECIDING:

@@ -42,8 +42,11 @@ def opens(mnemonic: str) -> bool:
 
 
 def may_be_open(mnemonic: str) -> bool:
-    """Does the standard leave more than one result to an instruction?"""
-    return opens(mnemonic) or mnemonic in RELAXED or mnemonic in ("memory.grow", "table.grow")
+    """Does the standard leave more than one result to an instruction, or more than one name to its trap?"""
+    return opens(mnemonic) or mnemonic in RELAXED or mnemonic in _LEFT or ".atomic." in mnemonic
+
+
+_LEFT = frozenset({"memory.grow", "table.grow", "array.copy", "array.init_data", "array.init_elem"})
 
 
 def rule_of(instr: Instr, profile: Profile, functions: Mapping[str, Function]) -> Rule:

@@ -112,10 +112,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class MemType:
-    """A memory; `address` is "i32" or "i64"."""
+    """A memory; `address` is "i32" or "i64"; `shared` by several agents, in the proposal of threads."""
 
     limits: Limits
     address: str = "i32"
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

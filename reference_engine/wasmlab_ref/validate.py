@@ -251,6 +251,8 @@ class _Validation:
     @rule("Memtype_ok")
     def _memtype(self, t: MemType) -> MemType:
         self._limits(t.limits, *_MEMORY_SIZE[t.address])
+        if t.shared and t.limits.max is None:
+            raise Invalid("shared memory must have maximum")
         applied("Memtype_ok")
         return t
 

@@ -8,6 +8,7 @@ module is imported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from . import validate_control, validate_special  # noqa: F401  they fill SPECIAL
@@ -23,14 +24,16 @@ Verify = Callable[[Code, Any], str | None]
 
 
 @rule("Memarg_ok")
-def memarg(natural: int) -> Verify:
-    """Alignment at most `natural` bytes, offset within the memory's address type."""
+def memarg(natural: int, exactly: bool = False) -> Verify:
+    """Alignment at most (or `exactly`) `natural` bytes, offset within the memory's address type."""
     largest = natural.bit_length() - 1
 
     def verify(code: Code, argument: MemArg) -> str:
         address = lookup(code.context.memories, argument.memory, "memory").address
         if argument.align > largest:
             raise Invalid("alignment must not be larger than natural")
+        if exactly and argument.align != largest:
+            raise Invalid("atomic alignment must be natural")
         if argument.offset >> (32 if address == "i32" else 64):
             raise Invalid("offset out of range")
         applied("Memarg_ok")
@@ -66,9 +69,9 @@ def _elem(code: Code, argument: int) -> None:
     lookup(code.context.elems, argument, "elem segment")
 
 
-_SIZED = {"mem": memarg, "lane": lane}
+_SIZED: dict[str, Callable[[int], Verify]] = {"mem": memarg, "atomic": partial(memarg, exactly=True), "lane": lane}
 _VERIFY: dict[str, Verify] = {"lanes": _lanes, "memory": _memory, "data": _data, "elem": _elem}
-_ANY_BITS = {"i32", "i64", "f32", "f64", "v128"}
+_ANY_BITS = {"i32", "i64", "f32", "f64", "v128", "zero"}
 
 
 def _verify(kind: str) -> Verify:
@@ -79,7 +82,7 @@ def _verify(kind: str) -> Verify:
 _FIXED = [op for op in INSTRUCTIONS if op.params is not None]
 
 
-@rule(*(f"Instr_ok/{op.rule}" for op in _FIXED))
+@rule(*(f"Instr_ok/{op.rule}" for op in _FIXED if op.specified))
 def fixed(op: Instruction) -> Check:
     """The check of a row with parameters and results."""
     params, results = list(op.params or ()), op.results or ()
@@ -126,7 +129,7 @@ def _announced(body: Expr) -> Iterator[Instr]:
         stem = instr.op.rule
         if stem == "select":
             stem = "select-impl" if instr.args[0] is None else "select-expl"
-        if stem not in ("else", "end"):
+        if stem not in ("else", "end") and instr.op.specified:
             applied(f"Instr_ok/{stem}")
 
 

@@ -18,7 +18,7 @@ from wasmlab_ref.case import Invoke, Register
 from wasmlab_ref.decode import decode
 from wasmlab_ref.fast import Unavailable
 from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Store, Write
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref.features import FEATURES
 from wasmlab_ref.limits import Limits
 from wasmlab_ref.outcome import Rejected
 from wasmlab_ref.profile import Profile
@@ -82,7 +82,7 @@ class FastWorker(Worker):
     rules = stress = False
 
     def hello(self) -> None:
-        hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
+        hello = {"protocol": 1, "engine": "ref/fast", "version": "1", "features": sorted({*FEATURES} - {"annotations"})}
         native = {"text": True, "rules": self.rules, "spectest": True, "tells_malformed": True, "profiles": True}
         self.lines.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})
 

@@ -25,7 +25,7 @@ from wasmlab_ref.case import value
 from wasmlab_ref.decode import decode
 from wasmlab_ref.engine import Store, argument, identified, shape, written
 from wasmlab_ref.events import Listener
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref.features import FEATURES
 from wasmlab_ref.handlers import Stack
 from wasmlab_ref.limits import Limits
 from wasmlab_ref.outcome import Exhausted, Rejected, Thrown, Trap, Unlinkable
@@ -317,7 +317,7 @@ class Worker:
             self.answer(line)
 
     def hello(self) -> None:
-        hello = {"protocol": 1, "engine": "ref/py", "version": "1", "features": sorted(WASM_3 - {"annotations"})}
+        hello = {"protocol": 1, "engine": "ref/py", "version": "1", "features": sorted({*FEATURES} - {"annotations"})}
         native = {"text": True, "rules": True, "spectest": True, "tells_malformed": True}
         native |= {"profiles": True, "taint": True}
         self.lines.say({**hello, "values": "bridge"} if self.bridge else {**hello, "values": "native", **native})

@@ -42,6 +42,9 @@ PLAIN = b"\0asm\1\0\0\0" + bytes.fromhex("01060160017f017f030201000a060104002000
 CHEAPER = ("parallel_compilation", "memory_init_cow", "native_unwind_info")
 """What costs more than it brings where a module lives for a few calls, and leaves the code of functions as it is."""
 
+SHARED = "wasmtime_sharedmemory_data"
+"""What libraries have that know of shared memories."""
+
 KEPT_BRIDGES, KEPT_MODULES = 1000, 8
 
 
@@ -91,6 +94,9 @@ class Library:
         if self.settings.get("strategy") == "winch":
             self.check_winch(wanted)
         self.features = self.complete()
+        if "threads" in wanted and "threads" not in self.features and hasattr(self.dll, SHARED):
+            wanted.remove("threads")  # Pulley: to compile such a module ends the process
+            self.engine = self.new_engine(wanted)
         self.cheap = self.cheap_engine(wanted)
         if "mvp" not in self.features:
             sys.exit(f"this library compiles nothing with {self.asked()}")
@@ -105,6 +111,8 @@ class Library:
         on = {SETTINGS[name] for name in features}
         for setting in on | {SETTINGS[name] for name in self.without if name in SETTINGS}:
             self.set(config, f"wasm_{setting}", "true" if setting in on else "false", optional=True)
+        if "threads" in features:
+            self.set(config, "shared_memory", "true", optional=True)
         for key, value in settings.items():
             if (key, value) == ("reserve", "little"):
                 for name, number in RESERVED.items():
@@ -179,11 +187,10 @@ class Library:
         def compiles(*names: str) -> bool:
             return self.survives(lambda: [self.api.compile(self.engine, self.by_feature[name][1]) for name in names])
 
-        names = [name for name in self.by_feature if name not in self.without]
-        if not self.api.has_exceptions:
-            names = [
-                name for name in names if name != "exceptions"
-            ]  # the C API knows no tags: asking for an export that is one ends the process
+        # Where the C API knows nothing of tags or shared memories, to ask for an export that is one ends the process.
+        unknown = {"exceptions"} if not self.api.has_exceptions else set()
+        unknown |= {"threads"} if not hasattr(self.dll, SHARED) else set()
+        names = [name for name in self.by_feature if name not in unknown.union(self.without)]
         if compiles(*names):
             return names
         found: list[str] = []

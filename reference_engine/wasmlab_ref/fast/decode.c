@@ -139,22 +139,27 @@ static bool get_func_type(wl_reader *r, const wl_deftype **type) {
 
 /* ---- External types -------------------------------------------------------------------------------------------- */
 
-static bool get_bounds(wl_reader *r, wl_bounds *b, uint64_t largest32, uint64_t largest64, uint32_t wide,
+enum { HAS_MAX = 1, SHARED = 2, IS_64 = 4 }; /* flags of limits */
+
+static bool get_bounds(wl_reader *r, wl_bounds *b, uint32_t known, uint64_t largest32, uint64_t largest64, uint32_t wide,
                        const char *message) {
     wl_loader *l = r->l;
     const uint8_t *at = r->p;
     uint32_t flags;
     WL_TRY(wl_get_byte(r, &flags));
-    if (flags & ~5u) return wl_malformed(l, at, "malformed limits flags");
-    b->is64 = (flags & 4) != 0;
+    if (flags & ~known) return wl_malformed(l, at, "malformed limits flags");
+    b->is64 = (flags & IS_64) != 0;
     if (b->is64) wl_need_feature(l, at, wide);
-    b->has_max = flags & 1;
+    b->has_max = (flags & HAS_MAX) != 0;
+    b->shared = (flags & SHARED) != 0;
+    if (b->shared) wl_need_feature(l, at, WL_FEATURE_THREADS);
     b->max = UINT64_MAX;
     WL_TRY(wl_get_u64(r, &b->min));
     if (b->has_max) WL_TRY(wl_get_u64(r, &b->max));
     uint64_t largest = b->is64 ? largest64 : largest32;
     if (b->min > largest || (b->has_max && b->max > largest)) wl_invalid(l, at, "%s", message);
     if (b->min > b->max) wl_invalid(l, at, "size minimum must not be greater than maximum");
+    if (b->shared && !b->has_max) wl_invalid(l, at, "shared memory must have maximum");
     return true;
 }
 
@@ -168,11 +173,11 @@ static bool get_element_type(wl_reader *r, wl_type *t) {
 
 static bool get_table_type(wl_reader *r, wl_table *t) {
     WL_TRY(get_element_type(r, &t->type));
-    return get_bounds(r, &t->bounds, UINT32_MAX, UINT64_MAX, WL_FEATURE_TABLE64, "table size");
+    return get_bounds(r, &t->bounds, HAS_MAX | IS_64, UINT32_MAX, UINT64_MAX, WL_FEATURE_TABLE64, "table size");
 }
 
 static bool get_memory_type(wl_reader *r, wl_memory *m) {
-    return get_bounds(r, &m->bounds, (uint64_t)1 << 16, (uint64_t)1 << 48, WL_FEATURE_MEMORY64,
+    return get_bounds(r, &m->bounds, HAS_MAX | SHARED | IS_64, (uint64_t)1 << 16, (uint64_t)1 << 48, WL_FEATURE_MEMORY64,
                       "memory size must be at most 65536 pages (4 GiB), or 2^48 with 64-bit addresses");
 }
 
@@ -285,10 +290,8 @@ static bool get_table(wl_reader *r, wl_table *t) {
             wl_invalid(r->l, at, "type mismatch: a table of non-nullable references requires an initialiser");
         return true;
     }
-    uint32_t zero = 0;
     r->p++;
-    WL_TRY(wl_get_byte(r, &zero));
-    if (zero) return wl_malformed(r->l, r->p - 1, "zero byte expected");
+    WL_TRY(wl_get_zero(r));
     wl_need_feature(r->l, at, WL_FEATURE_FUNCTION_REFERENCES);
     WL_TRY(get_table_type(r, t));
     return get_const(r, t->type, &t->init);

@@ -358,11 +358,11 @@ static void read_immediates(translator *t, note *n) {
         break;
     default: break;
     }
-    if (row->immediate == WL_IMM_MEM || row->immediate == WL_IMM_MEM_LANE) {
+    if (row->immediate == WL_IMM_MEM || row->immediate == WL_IMM_MEM_LANE || row->immediate == WL_IMM_ATOMIC) {
         wl_memarg m = wl_read_memarg(&p);
         n->k = m.offset;
         n->bytes = 1u << (row->argument & 7);
-        n->access = row->result ? 3 : 4;
+        n->access = row->result && n->op < WL_OP_I32_ATOMIC_RMW_ADD ? 3 : 4; /* that and what follows changes, too */
     }
 }
 

@@ -170,7 +170,7 @@ struct wl_meminst {
     uint64_t committed; /* bytes that are there; the rest of `size` is zero and appears when touched */
     uint64_t size;      /* bytes */
     uint64_t max;       /* pages */
-    bool is64, mapped, has_max, is_part; /* is_part: of its instance's memory */
+    bool is64, shared, mapped, has_max, is_part; /* is_part: of its instance's memory */
     uint64_t reserved;  /* bytes of the mapping */
     struct wl_meminst *next;
 };
@@ -359,6 +359,13 @@ extern const wl_handler wl_stores_sum[4][2][2];
 enum { WL_ADDRESS_S, WL_ADDRESS_A, WL_ADDRESS_SK, WL_ADDRESS_SS, WL_ADDRESS_AK, WL_ADDRESS_K, WL_ADDRESSES };
 extern const wl_handler wl_load_then[3][4][2][WL_ADDRESSES][2];
 
+/* Atomic instructions, operands in consecutive slots from `a` on, memory and offset in words 2 and 3; by kind (load,
+ * store, add, sub, and, or, xor, exchange, compare and exchange: the opcodes are in this order, seven of each), and
+ * width (1, 2, 4, 8 bytes). */
+enum { WL_ATOMIC_KINDS = 9 };
+extern const wl_handler wl_atomics[WL_ATOMIC_KINDS][4];
+extern const wl_handler wl_atomic_waits[2]; /* for i32, i64 */
+
 /* Fields and elements by how they are stored: packed ones signed and unsigned, then by size or kind. */
 enum { WL_ST_I8S, WL_ST_I8U, WL_ST_I16S, WL_ST_I16U, WL_ST_32, WL_ST_64, WL_ST_F32, WL_ST_F64, WL_ST_128, WL_ST_COUNT };
 extern const wl_handler wl_struct_gets[WL_ST_COUNT][2]; /* a: result (second: to the slot), b: structure, u: offset */
@@ -384,7 +391,7 @@ extern const wl_handler wl_array_sets[WL_ST_COUNT];     /* a: array, b: index, c
     X(struct_new) X(struct_new_default) \
     X(array_new) X(array_new_default) X(array_new_fixed) X(array_new_data) X(array_new_elem) \
     X(array_len) X(array_fill) X(array_copy) X(array_init_data) X(array_init_elem) \
-    X(br_on_cast) X(br_on_cast_fail)
+    X(br_on_cast) X(br_on_cast_fail) X(atomic_notify)
 #define WL_DECLARE(name) OP(wl_op_##name);
 WL_SINGLE_HANDLERS(WL_DECLARE)
 OP(wl_op_call_slow);

@@ -123,6 +123,12 @@ static inline bool wl_get_signed(wl_reader *r, unsigned bits, int64_t *value) {
 
 bool wl_get_memarg(wl_reader *, wl_memarg *);
 
+static inline bool wl_get_zero(wl_reader *r) {
+    uint32_t zero;
+    WL_TRY(wl_get_byte(r, &zero));
+    return zero == 0 || wl_malformed(r->l, r->p - 1, "zero byte expected");
+}
+
 static inline bool wl_get_bytes(wl_reader *r, size_t n) {
     if (WL_UNLIKELY(n > (size_t)(r->end - r->p))) return wl_malformed(r->l, r->p, "unexpected end");
     r->p += n;

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..features import FEATURES
-from ..isa import INSTRUCTIONS, Instruction
+from ..isa import INSTRUCTIONS, MEMARGS, Instruction
 from ..types import RefType, ValType
 
 HEADER = Path(__file__).with_name("opcodes.h")
 
-BASES = {0: 0, 0xFB: 256, 0xFC: 288, 0xFD: 320}
+BASES = {0: 0, 0xFB: 256, 0xFC: 288, 0xFD: 320, 0xFE: 640}
 """Where the opcodes of each prefix begin in the dense numbering."""
 
-SIZES = {0xFB: 32, 0xFC: 32, 0xFD: 320}
+SIZES = {0xFB: 32, 0xFC: 32, 0xFD: 320, 0xFE: 80}
 """How many each prefix may have."""
 
-OP_COUNT = BASES[0xFD] + SIZES[0xFD]
+OP_COUNT = BASES[0xFE] + SIZES[0xFE]
 """WL_OP_COUNT of the header."""
 
 OPERANDS: dict[ValType, str] = {
@@ -58,13 +58,15 @@ enum {
 
 extern const char *const wl_feature_names[];
 
-/* Opcodes in one dense numbering: FB xx, FC xx and FD xx follow the unprefixed ones. */
+/* Opcodes in one dense numbering: FB xx, FC xx, FD xx and FE xx follow the unprefixed ones. */
 #define WL_OP_FB %(fb)du
 #define WL_OP_FC %(fc)du
 #define WL_OP_FD %(fd)du
+#define WL_OP_FE %(fe)du
 #define WL_OP_FB_SIZE %(fb_size)du
 #define WL_OP_FC_SIZE %(fc_size)du
 #define WL_OP_FD_SIZE %(fd_size)du
+#define WL_OP_FE_SIZE %(fe_size)du
 #define WL_OP_COUNT %(count)du
 
 /* Kinds of immediates, in the order of the binary format. */
@@ -115,7 +117,7 @@ def immediate(row: Instruction, form: int) -> tuple[str, int]:
     kinds, argument = [], 0
     for kind in reversed(row.immediates) if row.swap else row.immediates:
         stem, _, number = kind.partition(":")
-        if stem == "mem":
+        if stem in MEMARGS:
             argument |= int(number).bit_length() - 1
         elif stem == "lane":
             argument |= int(number) << 3 if "mem" in kinds else int(number)
@@ -161,9 +163,11 @@ def lines() -> Iterator[str]:
         "fb": BASES[0xFB],
         "fc": BASES[0xFC],
         "fd": BASES[0xFD],
+        "fe": BASES[0xFE],
         "fb_size": SIZES[0xFB],
         "fc_size": SIZES[0xFC],
         "fd_size": SIZES[0xFD],
+        "fe_size": SIZES[0xFE],
         "count": OP_COUNT,
     }
     yield " \\\n".join(entry(row, form) for row, form in forms)

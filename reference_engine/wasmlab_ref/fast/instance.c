@@ -266,6 +266,7 @@ static bool begin_memory(wl_store *x, wl_meminst *m, const wl_bounds *b) {
     m->max = b->max;
     m->has_max = b->has_max;
     m->is64 = b->is64;
+    m->shared = b->shared;
     m->next = x->memories;
     x->memories = m;
     return true;
@@ -435,7 +436,8 @@ static bool import_matches(const wl_module *m, const wl_import *import, const wl
     }
     case WL_EXT_MEMORY: {
         const wl_meminst *mem = v->p;
-        return bounds_match(mem->size >> 16, mem->has_max, mem->max, mem->is64, &m->memories[import->index].bounds);
+        const wl_bounds *b = &m->memories[import->index].bounds;
+        return mem->shared == b->shared && bounds_match(mem->size >> 16, mem->has_max, mem->max, mem->is64, b);
     }
     case WL_EXT_GLOBAL: {
         const wl_globalinst *g = v->p;
@@ -645,7 +647,7 @@ const char *wl_status_name(int status) {
         "out of bounds memory access", "out of bounds table access", "undefined element", "uninitialized element",
         "indirect call type mismatch", "out of bounds array access", "null function reference",
         "null structure reference", "null array reference", "null i31 reference", "null exception reference",
-        "null reference", "cast failure", "host", "", "fuel", "call stack", "call stack", "gc heap", "locals",
+        "null reference", "cast failure", "unaligned atomic", "expected shared memory", "host", "", "fuel", "call stack", "call stack", "gc heap", "locals",
         "memory", "table", "time"};
     return status >= 0 && (size_t)status < sizeof names / sizeof *names ? names[status] : "";
 }

@@ -100,7 +100,7 @@ typedef struct wl_expr {
 
 typedef struct wl_bounds {
     uint64_t min, max; /* pages of 64 KiB, or elements; max is UINT64_MAX where absent */
-    bool has_max, is64;
+    bool has_max, is64, shared; /* shared: of memories only */
 } wl_bounds;
 
 typedef struct wl_table {
@@ -249,7 +249,7 @@ static inline wl_memarg wl_read_memarg(const uint8_t **p) {
 /* Opcode as numbered in opcodes.h (dense: prefixed ones follow the first 256). */
 uint32_t wl_read_op_prefixed(const uint8_t **p);
 static inline uint32_t wl_read_op(const uint8_t **p) {
-    return **p < 0xFB || **p > 0xFD ? *(*p)++ : wl_read_op_prefixed(p);
+    return **p < 0xFB ? *(*p)++ : wl_read_op_prefixed(p);
 }
 
 uint32_t wl_read_heap(const wl_module *, const uint8_t **p); /* as in wl_heap() */

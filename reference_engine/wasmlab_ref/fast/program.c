@@ -94,7 +94,7 @@ struct wl_session {
     wl_funcinst *funcs[FUNCS];
     wl_globalinst globals[4];
     wl_tableinst *tables[2];
-    wl_meminst *memory;
+    wl_meminst *memories[2];
     buffer answer, trace;
     uint32_t n_trace;
 };
@@ -227,15 +227,16 @@ static wl_externval spectest(session *s, text name) {
         }
     for (unsigned i = 0; i < 2; i++)
         if (same(name, i ? "table64" : "table")) {
-            wl_table type = {{10, 20, true, i == 1}, FUNCREF, {0, 0, 0}};
+            wl_table type = {{10, 20, true, i == 1, false}, FUNCREF, {0, 0, 0}};
             if (!s->tables[i]) s->tables[i] = wl_new_table(s->store, &type);
             return (wl_externval){WL_EXT_TABLE, s->tables[i]};
         }
-    if (same(name, "memory")) {
-        wl_bounds bounds = {1, 2, true, false};
-        if (!s->memory) s->memory = wl_new_memory(s->store, &bounds);
-        return (wl_externval){WL_EXT_MEMORY, s->memory};
-    }
+    for (unsigned i = 0; i < 2; i++)
+        if (same(name, i ? "shared_memory" : "memory")) {
+            wl_bounds bounds = {1, 2, true, false, i == 1};
+            if (!s->memories[i]) s->memories[i] = wl_new_memory(s->store, &bounds);
+            return (wl_externval){WL_EXT_MEMORY, s->memories[i]};
+        }
     return host_func(s, PRINT, FUNCS, name);
 }
 

@@ -256,6 +256,7 @@ static uint32_t dense(uint32_t prefix, uint32_t code) {
     case 0xFB: return code < WL_OP_FB_SIZE ? WL_OP_FB + code : 0xFF;
     case 0xFC: return code < WL_OP_FC_SIZE ? WL_OP_FC + code : 0xFF;
     case 0xFD: return code < WL_OP_FD_SIZE ? WL_OP_FD + code : 0xFF;
+    case 0xFE: return code < WL_OP_FE_SIZE ? WL_OP_FE + code : 0xFF;
     default: return 0xFF; /* no instruction has this opcode */
     }
 }
@@ -263,11 +264,11 @@ static uint32_t dense(uint32_t prefix, uint32_t code) {
 bool wl_get_op_prefixed(wl_reader *r, uint32_t *op) {
     const uint8_t *at = r->p++;
     uint32_t code = 0;
-    if (*at >= 0xFB && *at <= 0xFD) WL_TRY(wl_get_u32(r, &code));
+    if (*at >= 0xFB && *at <= 0xFE) WL_TRY(wl_get_u32(r, &code));
     *op = dense(*at, code);
     if (wl_op_rows[*op].immediate == WL_IMM_ILLEGAL) {
         char message[32];
-        if (*at >= 0xFB && *at <= 0xFD)
+        if (*at >= 0xFB && *at <= 0xFE)
             snprintf(message, sizeof message, "illegal opcode %02x %02x", (unsigned)*at, (unsigned)code);
         else
             snprintf(message, sizeof message, "illegal opcode %02x", (unsigned)*at);
@@ -350,11 +351,13 @@ void wl_skip_immediates(uint32_t op, const uint8_t **p) {
     case WL_IMM_TYPES:
         for (n = wl_read_u32(p); n; n--) skip_type(p);
         break;
-    case WL_IMM_MEM: wl_read_memarg(p); break;
+    case WL_IMM_MEM:
+    case WL_IMM_ATOMIC: wl_read_memarg(p); break;
     case WL_IMM_MEM_LANE:
         wl_read_memarg(p);
         ++*p;
         break;
+    case WL_IMM_ZERO:
     case WL_IMM_LANE: ++*p; break;
     case WL_IMM_F32: *p += 4; break;
     case WL_IMM_F64: *p += 8; break;

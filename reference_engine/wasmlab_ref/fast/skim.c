@@ -71,7 +71,9 @@ static bool skim_immediates(wl_reader *r, uint32_t op) {
         WL_TRY(wl_get_count(r, &n));
         for (; n; n--) WL_TRY(wl_get_type(r, &t));
         return true;
-    case WL_IMM_MEM: return wl_get_memarg(r, &memarg);
+    case WL_IMM_MEM:
+    case WL_IMM_ATOMIC: return wl_get_memarg(r, &memarg);
+    case WL_IMM_ZERO: return wl_get_zero(r);
     case WL_IMM_MEM_LANE: return wl_get_memarg(r, &memarg) && wl_get_byte(r, &n);
     case WL_IMM_LANE: return wl_get_byte(r, &n);
     case WL_IMM_I32: return wl_get_signed(r, 32, &number);

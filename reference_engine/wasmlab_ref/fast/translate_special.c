@@ -1,4 +1,4 @@
-/* Globals, whole memories, tables, references, aggregates and vectors. */
+/* Globals, whole memories, tables, references, aggregates, vectors and atomic instructions. */
 #include "translate.h"
 
 /* Operands in consecutive slots from `a` on, `b` the end of the live slots; the result replaces them. */
@@ -274,7 +274,28 @@ static void vector(translator *t, uint32_t op) {
     if (class == CLASS_V) t->vector = t->last;
 }
 
+/* ---- Atomic instructions ------------------------------------------------------------------------------------------------ */
+
+static void atomic(translator *t, uint32_t op) {
+    const wl_op_row *row = &wl_op_rows[op];
+    if (op == WL_OP_ATOMIC_FENCE) {
+        t->p++;
+        return;
+    }
+    wl_memarg m = wl_read_memarg(&t->p);
+    wl_handler h = op == WL_OP_MEMORY_ATOMIC_NOTIFY ? wl_op_atomic_notify
+                   : op < WL_OP_I32_ATOMIC_LOAD     ? wl_atomic_waits[op == WL_OP_MEMORY_ATOMIC_WAIT64]
+                                                    : wl_atomics[(op - WL_OP_I32_ATOMIC_LOAD) / 7][row->argument];
+    wl_word *w = emit_row(t, h, row->n_params, 4, row->result ? CLASS_I : -1);
+    w[2].p = t->instance->memories[m.memory];
+    w[3].u64 = m.offset;
+}
+
 void wl_translate_special(translator *t, uint32_t op) {
+    if (op >= WL_OP_FE) {
+        atomic(t, op);
+        return;
+    }
     if (op >= WL_OP_FD) {
         vector(t, op);
         return;

@@ -166,6 +166,12 @@ static bool get_memarg(wl_validator *v, const wl_op_row *row, wl_type *address) 
     return true;
 }
 
+static bool get_atomic(wl_validator *v, const wl_op_row *row, wl_type *address) {
+    const uint8_t *p = v->r.p;
+    WL_TRY(get_memarg(v, row, address));
+    return wl_read_memarg(&p).align == row->argument || wl_wrong(v, "atomic alignment must be natural");
+}
+
 static bool get_lane(wl_validator *v, uint32_t lanes) {
     uint32_t lane;
     WL_TRY(wl_get_byte(&v->r, &lane));
@@ -199,6 +205,8 @@ static bool plain_immediates(wl_validator *v, const wl_op_row *row, wl_type *add
     switch (row->immediate) {
     case WL_IMM_NONE: return true;
     case WL_IMM_MEM: return get_memarg(v, row, address);
+    case WL_IMM_ATOMIC: return get_atomic(v, row, address);
+    case WL_IMM_ZERO: return wl_get_zero(&v->r);
     case WL_IMM_I32: return wl_get_signed(&v->r, 32, &number);
     case WL_IMM_I64: return wl_get_signed(&v->r, 64, &number);
     case WL_IMM_F32: return wl_get_bytes(&v->r, 4);
@@ -367,7 +375,7 @@ static void begin(wl_validator *v, wl_reader *r) {
     v->limit = v->bottom + r->l->stack.capacity / sizeof(wl_type);
     v->frame = v->frames = r->l->frames.data;
     v->n_frames = v->max_depth = 1;
-    v->gated = r->l->limits->features != WL_ALL_FEATURES;
+    v->gated = (~r->l->limits->features & WL_ALL_FEATURES) != 0;
 }
 
 static uint32_t max_height(const wl_validator *v) {

@@ -199,6 +199,8 @@ typedef enum wl_status {
     WL_TRAP_NULL_EXCEPTION,
     WL_TRAP_NULL_REFERENCE,
     WL_TRAP_CAST,
+    WL_TRAP_UNALIGNED,
+    WL_TRAP_UNSHARED,
     WL_TRAP_HOST,
     WL_THREW, /* an exception that nobody caught */
     WL_OUT_OF_FUEL,

@@ -153,6 +153,7 @@ _READERS: dict[str, Callable[[Context], Any]] = {
     "ref": types.reference_type,
     "types?": _result_types,
     "cast": _cast,
+    "zero": lambda p: 0,
 }
 
 _OPTIONAL = ("memory", "table")
@@ -165,8 +166,8 @@ def _arguments(row: Instruction) -> Arguments:
     """The reader of a row's immediates."""
     kinds = row.immediates
     first = kinds[0]
-    if first.startswith("mem:"):
-        natural, lane = int(first[4:]), len(kinds) > 1
+    if row.access:
+        natural, lane = row.access, len(kinds) > 1
         if lane:
             return lambda p: (_mem_arg(p, natural, True), p.natural(8))
         return lambda p: (_mem_arg(p, natural, False),)

@@ -297,13 +297,9 @@ class _ModuleParser:
         abbreviated = False
         if p.takes("declare"):
             mode = "declare"
-        elif p.tokens[p.i] == "(" and p.tokens[p.i + 1] != "ref":
-            abbreviated = not p.opens("table")
-            target = 0
-            if not abbreviated:
-                target = p.index("table")
-                p.expect(")")
-            mode = Active(target, self._offset())
+        elif p.has_index() or (p.tokens[p.i] == "(" and p.tokens[p.i + 1] != "ref"):
+            abbreviated = not p.at("table")
+            mode = Active(self._target("table"), self._offset())
         if p.takes("func") or (abbreviated and (p.has_index() or p.tokens[p.i] == ")")):
             self.elems.append(Elem(_FUNC, self._functions(), mode))
         else:
@@ -328,16 +324,23 @@ class _ModuleParser:
                 items.append(folded(p))
         return tuple(items)
 
+    def _target(self, space: str) -> int:
+        """Read the use of a table or memory by a segment: 0 where there is none; in version 1.0 it was a bare index."""
+        p = self.p
+        if p.has_index():
+            return p.index(space)
+        if not p.opens(space):
+            return 0
+        index = p.index(space)
+        p.expect(")")
+        return index
+
     def _data(self) -> None:
         p = self.p
         self._next("data")
         mode: str | Active = "passive"
-        if p.tokens[p.i] == "(":
-            target = 0
-            if p.opens("memory"):
-                target = p.index("memory")
-                p.expect(")")
-            mode = Active(target, self._offset())
+        if p.has_index() or p.tokens[p.i] == "(":
+            mode = Active(self._target("memory"), self._offset())
         self.datas.append(Data(p.strings(), mode))
 
     FIELDS: ClassVar[dict[str, Callable[[_ModuleParser], None]]] = {

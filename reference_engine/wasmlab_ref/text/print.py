@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from ..isa import BY_MNEMONIC, Instruction
+from ..isa import BY_MNEMONIC, MEMARGS, Instruction
 from ..syntax import Active, Cast, Catch, Custom, Data, Elem, Export, Expr, Func, Import, Instr, MemArg, Module
 from ..types import (
     SHORTHANDS,
@@ -153,7 +153,7 @@ def table_type(t: TableType) -> str:
 
 def memory_type(t: MemType) -> str:
     """A memory type."""
-    return _limits(t.address, t.limits)
+    return _limits(t.address, t.limits) + (" shared" if t.shared else "")
 
 
 def global_type(t: GlobalType) -> str:
@@ -228,7 +228,8 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "ref": val_type,
     "types?": _select_types,
     "cast": _cast,
-    **{f"mem:{n}": partial(_mem_arg, n) for n in (1, 2, 4, 8, 16)},
+    **{f"{kind}:{n}": partial(_mem_arg, n) for kind in MEMARGS for n in (1, 2, 4, 8, 16)},
+    "zero": lambda _: "",
 }
 
 
@@ -237,7 +238,7 @@ def instruction(step: Instr) -> str:
     op: Instruction = step.op
     if op.immediates == ("table", "type"):
         return f"{op.mnemonic} {step.args[0]} (type {step.args[1]})"
-    parts = [_WRITERS[kind if kind.startswith("mem:") else kind.partition(":")[0]](arg)
+    parts = [_WRITERS[kind if kind in _WRITERS else kind.partition(":")[0]](arg)
              for kind, arg in zip(op.immediates, step.args, strict=True)]  # fmt: skip
     return " ".join([op.mnemonic, *filter(None, parts)])
 

@@ -27,7 +27,7 @@ from .cursor import KEYWORDS
 _HEAP_TYPES = frozenset(ABSTRACT_HEAP_TYPES)
 _VALUE_TYPES: dict[str, ValType] = {t: t for t in ("i32", "i64", "f32", "f64", "v128")} | SHORTHANDS
 KEYWORDS.update(_HEAP_TYPES, _VALUE_TYPES, ("i8", "i16", "ref", "null", "mut", "sub", "final", "rec", "field"))
-KEYWORDS.update(("struct", "array", "func", "param", "result", "type"))
+KEYWORDS.update(("struct", "array", "func", "param", "result", "type", "shared"))
 
 
 def heap_type(p: Context) -> HeapType:
@@ -222,7 +222,8 @@ def address_type(p: Context) -> str:
 def memory_type(p: Context) -> MemType:
     """Read a memory type."""
     address = address_type(p)
-    return MemType(limits(p), address)
+    bounds = limits(p)
+    return MemType(bounds, address, p.takes("shared"))
 
 
 def table_type(p: Context) -> TableType:

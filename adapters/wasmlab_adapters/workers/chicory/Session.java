@@ -207,8 +207,8 @@ final class Session {
         switch (error.getClass().getSimpleName()) {
             case "MalformedException":
                 return new Failed("malformed", words);
-            case "InvalidException":
-                return new Failed("invalid", words);
+            case "InvalidException": // an access that is not aligned, too
+                return new Failed(otherwise.equals("trapped") ? otherwise : "invalid", words);
             case "UnlinkableException":
                 return new Failed("unlinkable", words);
             case "UninstantiableException":

@@ -23,9 +23,9 @@ const (
 	memoryPages = 1 << 14 // a gigabyte: to grow by more takes seconds
 )
 
-// All that wazero has, its experiments too: tail calls, constant expressions, exceptions, references to functions.  A
-// release that does not know a bit ignores it.
-const allFeatures = api.CoreFeaturesV2 | api.CoreFeatureSIMD<<2 | api.CoreFeatureSIMD<<3 | api.CoreFeatureSIMD<<4 |
+// All that wazero has, its experiments too: threads, tail calls, constant expressions, exceptions, references to
+// functions.  A release that does not know a bit ignores it.
+const allFeatures = api.CoreFeaturesV2 | api.CoreFeatureSIMD<<1 | api.CoreFeatureSIMD<<2 | api.CoreFeatureSIMD<<3 | api.CoreFeatureSIMD<<4 |
 	api.CoreFeatureSIMD<<5
 
 // engine is one runtime for all sessions; instances have no names there, so that they do not see each other.
