@@ -22,7 +22,8 @@ from typing import Any
 
 import yaml
 
-from wasmlab_matrices.load import load_engines
+from wasmlab_adapters.errors import EngineNameError
+from wasmlab_adapters.registry import row_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64, "v128": 128}
@@ -61,7 +62,9 @@ def rows_of(engine: str | None, only: Sequence[str]) -> tuple[Path, list[dict[st
 
 def engines_of(row: dict[str, Any], flags: dict[str, str], limits: bool = False) -> dict[str, str]:
     """The names of the bad engine and, if there is one, of the good one; with or without the lab's `limits`."""
-    given = {} if limits else {"limits": "false"}
+    given = (
+        {"start": "lookup"} if limits else {"start": "lookup", "limits": "false"}
+    )  # a start function as pywasm3 has it
     if (level := row.get("config", {}).get("cranelift_opt_level")) is not None:
         given["opt"] = ("none", "speed", "speed_and_size")[level]
     suffix = "".join(f"+{key}={value}" for key, value in given.items() if key in flags)
@@ -71,10 +74,10 @@ def engines_of(row: dict[str, Any], flags: dict[str, str], limits: bool = False)
 
 def check(row: dict[str, Any], folder: Path) -> Result:
     """Run a row."""
-    known = load_engines().get(row["engine"])
-    if known is None:
+    try:
+        names = engines_of(row, row_of(row["engine"]).flags)
+    except EngineNameError:
         return Result(False, "", f"no engine {row['engine']} in the lab")
-    names = engines_of(row, known.flags)
     command = [sys.executable, "-m", "wasmlab.cli", "diff", str(folder / row["wat"]), "--json"]
     command += ["--engines", ",".join(["ref", *names.values()])]
     for call in row["invoke"] or ():

@@ -205,7 +205,7 @@ def _failures(column: Column, rows: Sequence[Expectation], judged: Judged) -> No
     for failure in column.failures:
         if apart(failure.file):
             continue
-        row = next((row for row in rows if row.covers(failure.file, failure.line)), None)
+        row = next((row for row in rows if row.covers(failure.file, failure.line, failure.command)), None)
         if row is None:
             judged.unexpected.append((column, failure))
         else:
@@ -219,5 +219,6 @@ def _place(column: Column, row: Expectation, place: str, judged: Judged) -> None
         if not column.pattern and (row, place) not in judged.stale:  # a whole run that has no such file
             judged.stale.append((row, place))
         return
-    if not any(covers(place, f.file, f.line) for name in ran for f in column.files[name].failures):
+    failures = [f for name in ran for f in column.files[name].failures if row.about(f.command)]
+    if not any(covers(place, f.file, f.line) for f in failures):
         judged.passes.append((column, row, place))

@@ -118,8 +118,11 @@ def local_types(context: Context, func: Func) -> list[ValType]:
 
 
 def analyse(context: Context, func: Func) -> Body:
-    """Spans, stretches of dead code and blocks of a function that is valid."""
-    return _Analysis(context, func).body()
+    """Spans, stretches of dead code and blocks of a function that is valid; of one that is not, nothing."""
+    try:
+        return _Analysis(context, func).body()
+    except (IndexError, KeyError, TypeError, ValueError):  # an engine that does not validate may have run it
+        return Body()
 
 
 class _Analysis:

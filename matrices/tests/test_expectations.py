@@ -18,13 +18,23 @@ def test_a_row_concerns_columns_and_covers_checks() -> None:
     assert not row.concerns("core", "v8/liftoff", "26.10.0", "arm64")
     assert not row.concerns("core", "v8", "22.1.0", "amd64")
     assert not row.concerns("wasi", "v8", "26.10.0", "amd64")
-    assert row.covers("table_get.wast", 12)
-    assert not row.covers("table_get.wast", 13)
+    assert row.covers("table_get.wast", 12, "assert_trap")
+    assert not row.covers("table_get.wast", 13, "assert_trap")
     assert covers(row.at[0], "table_get.wast")
-    assert not row.covers("memory.wast", 12)
-    assert Expectation(engine="*", at=("a.wast",), reason="r").covers("a.wast", 99)
+    assert not row.covers("memory.wast", 12, "assert_trap")
+    assert Expectation(engine="*", at=("a.wast",), reason="r").covers("a.wast", 99, "module")
+    limited = Expectation(engine="*", at=("a.wast",), reason="r", checks=("assert_invalid",))
+    assert limited.covers("a.wast", 1, "assert_invalid")
+    assert not limited.covers("a.wast", 1, "assert_return")
     several = Expectation(engine="*", at=("a.wast:5-7",), reason="r")
-    assert [several.covers("a.wast", line) for line in (4, 5, 6, 7, 8, 57)] == [False, True, True, True, False, False]
+    assert [several.covers("a.wast", line, "invoke") for line in (4, 5, 6, 7, 8, 57)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert covers(several.at[0], "a.wast")
     with pytest.raises(ValueError, match="first-last"):
         Expectation(engine="*", at=("a.wast:7-5",), reason="r")

@@ -28,6 +28,8 @@ class Expectation:
     suite: str = "core"
     versions: str = "*"
     archs: tuple[str, ...] = ARCHITECTURES
+    checks: tuple[str, ...] = ()
+    """Commands of scripts, such as assert_invalid, to which the row is limited; none: all of them."""
 
     def __post_init__(self) -> None:
         if not self.reason.strip():
@@ -49,9 +51,13 @@ class Expectation:
             and fnmatchcase(version, self.versions)
         )
 
-    def covers(self, file: str, line: int) -> bool:
+    def covers(self, file: str, line: int, check: str) -> bool:
         """Is it about this check?"""
-        return any(covers(place, file, line) for place in self.at)
+        return self.about(check) and any(covers(place, file, line) for place in self.at)
+
+    def about(self, check: str) -> bool:
+        """Is it about this kind of check?"""
+        return not self.checks or check in self.checks
 
 
 def covers(place: str, file: str, line: int | None = None) -> bool:

@@ -98,6 +98,8 @@ class Variant:
     """Features that only its flags switch on."""
     fails: dict[str, str] = field(default_factory=dict)
     """Rules of `wasmlab engines probe` that it is known to break, and why."""
+    keeps: tuple[str, ...] = ()
+    """Rules that it keeps, although the row's `fails` has them."""
     module: str = ""
     """A worker of its own, as in `EngineRow`."""
     compiled: bool = False
@@ -161,7 +163,7 @@ class EngineRow:
     """Its package takes minutes to download or to build: only the nightly run's tests ask for it."""
     quirks: tuple[Quirk, ...] = ()
     fails: dict[str, str] = field(default_factory=dict)
-    """Rules of `wasmlab engines probe` that it is known to break in every variant, and why."""
+    """Rules of `wasmlab engines probe` that it is known to break in every variant that does not keep them, and why."""
     variants: dict[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
 """C: our worker, compiled with an engine's sources or against its library, once its package is unpacked.
 
 The row says what belongs to the engine: arguments of the compiler.  Those that end in `.c` or `.s` are files, or globs
-of files, beside the worker's sources or in the package; in the others "{content}" stands for the package's folder and
-"{triple}" for the architecture, as the compiler calls it.
+of files, beside the worker's sources or in the package; "{content}" stands for the package's folder, "{version}" for
+its version, and "{triple}" for the architecture, as the compiler calls it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def build(order: Order) -> None:
         raise EngineUnavailable(f"{order.what} needs a C compiler for {order.arch}", hint)
     folder = source_folder(order.package.source)
     triple = load_architectures()[order.arch].triple
+    places = {"{content}": str(order.content), "{version}": order.version, "{triple}": triple}
     command = [compiler, *OPTIONS, f"-I{REFERENCE}", *map(str, sorted(folder.glob("*.c"))), str(REFERENCE / "digest.c")]
     for argument in order.package.compile:
-        if argument.endswith((".c", ".s")):
-            command += _files(order, folder, argument)
-        else:
-            command.append(argument.replace("{content}", str(order.content)).replace("{triple}", triple))
+        for place, value in places.items():
+            argument = argument.replace(place, value)
+        command += _files(order, folder, argument) if argument.endswith((".c", ".s")) else [argument]
     try:
         order.run([*command, "-lm", "-o", str(order.content / "worker")])
     except ClientFailed as failed:

@@ -2,6 +2,7 @@
 
        worker features.tsv [setting=value ...] */
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #include "worker.h"
 
 void digest_of(uint8_t *, size_t, char digest[17]);
+
+enum { STACK = 256 << 20 }; /* bytes, of which only those are there that are used */
 
 session *current;
 static session *sessions;
@@ -297,7 +300,8 @@ static void answer(char *line, size_t size) {
     ended ? session_free(current) : keep(current);
 }
 
-static void work(void) {
+static void *work(void *unused) {
+    (void)unused;
     static text lines;
     size_t start = 0, seen = 0;
     for (;;) {
@@ -319,6 +323,7 @@ static void work(void) {
     }
     if (lines.size) answer(lines.at, lines.size);
     flush();
+    return NULL;
 }
 
 /* A row of features.tsv is a feature, what it builds on, and a module that needs it: the engine is asked itself. */
@@ -348,6 +353,15 @@ static void tell_features(const char *path) {
     fclose(file);
 }
 
+static void on_large_stack(void *(*code)(void *)) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    if (pthread_create(&thread, &attributes, code, NULL)) stop("no thread");
+    pthread_join(thread, NULL);
+}
+
 int main(int count, char **arguments) {
     if ((answers = dup(1)) < 0 || dup2(2, 1) < 0) stop("no descriptors");
     if (count < 2) stop("usage: worker features.tsv [setting=value ...]");
@@ -363,6 +377,6 @@ int main(int count, char **arguments) {
     tell_features(arguments[1]);
     text_print(&held, "]}\n");
     flush();
-    work();
+    on_large_stack(work);
     return 0;
 }

@@ -115,6 +115,25 @@ typedef struct source { /* of a module to be instantiated; the engine may keep n
 
 uint8_t *imports_renamed(const source *, name (*module)(const source *, const import *), size_t *size);
 
+/* For engines that know names without zeros only, or tell too little. */
+
+enum { FUNCTION, TABLE, MEMORY, GLOBAL, TAG };
+
+typedef struct export {
+    name name; /* in the module */
+    uint8_t kind;
+    uint32_t index;
+} export;
+
+bool import_kinds(const source *, uint8_t *kinds); /* of each import; false where the module is broken */
+bool memory_flags(const source *, uint8_t *flags); /* of the first memory; false where there is none */
+size_t exports_of(const uint8_t *, size_t, export **);
+const export *export_named(const export *, size_t, name, uint8_t kind);
+
+/* Recursion may exhaust the thread's stack, which is large: `guarded` says false where it did. */
+
+bool guarded(void (*code)(void *), void *);
+
 /* What an engine offers. */
 
 extern const char engine_name[];
