@@ -51,6 +51,10 @@ pub trait Engine: Sized {
     fn new(flags: &Flags) -> Result<Self, String>;
     /// A failure is "malformed" or "invalid".
     fn compile(&self, bytes: &[u8]) -> Result<Self::Module, Failure>;
+    /// Whether it takes a module, which shows a feature.
+    fn supports(&self, bytes: &[u8]) -> bool {
+        self.compile(bytes).is_ok()
+    }
     fn store(&self) -> Self::Store;
     fn instantiate(
         &self,

@@ -8,8 +8,9 @@
 mod engine;
 mod session;
 
-#[cfg(feature = "wasmi")]
-#[path = "wasmi.rs"]
+#[cfg_attr(feature = "sf-nano-core", path = "silverfir.rs")]
+#[cfg_attr(feature = "wasmer", path = "wasmer.rs")]
+#[cfg_attr(feature = "wasmi", path = "wasmi.rs")]
 mod chosen;
 
 use std::collections::HashMap;
@@ -94,7 +95,7 @@ fn supported<'a>(engine: &Chosen, rows: &'a str) -> Vec<&'a str> {
         let mut parts = row.split('\t');
         let (Some(name), Some(needs), Some(module)) = (parts.next(), parts.next(), parts.next()) else { continue };
         let bytes = STANDARD.decode(module).unwrap_or_default();
-        if needs.split(',').all(|need| need.is_empty() || features.contains(&need)) && engine.compile(&bytes).is_ok() {
+        if needs.split(',').all(|need| need.is_empty() || features.contains(&need)) && engine.supports(&bytes) {
             features.push(name);
         }
     }
