@@ -16,10 +16,10 @@ from wasmlab.campaign import derive, generate
 from wasmlab.conform import Script, run_script
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import resolve
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref import features
 from wasmlab_ref.profile import NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
 
-FEATURES = WASM_3 - {"annotations"}
+FEATURES = frozenset(features.FEATURES) - {"annotations"}
 FUEL = {"fuel": 2_000_000}
 
 

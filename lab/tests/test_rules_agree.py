@@ -14,9 +14,9 @@ from wasmlab_adapters.registry import resolve
 from wasmlab_adapters.session import Session
 from wasmlab_gen.generate import any_case
 from wasmlab_gen.source import SeededSource
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref import features
 
-FEATURES = WASM_3 - {"annotations"}
+FEATURES = frozenset(features.FEATURES) - {"annotations"}
 FUEL = {"fuel": 1_000_000}
 ENDS_EARLY = {"trapped", "threw", "exhausted"}
 """Outcomes after which ref/py has counted the rest of a block, too."""

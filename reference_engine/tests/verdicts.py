@@ -32,7 +32,7 @@ from wasmlab_gen.mutate import HEADER, MUTATIONS, joined, leb, sections
 from wasmlab_ref import fast, script
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref.features import FEATURES
 from wasmlab_ref.outcome import Exhausted, Invalid, Malformed, Rejected
 from wasmlab_ref.validate import validate
 
@@ -110,7 +110,7 @@ def pool(seed: int, chunk: int) -> list[bytes]:
     found: list[bytes] = []
     while len(found) < POOL:
         number = chunk << 12 | len(found)
-        found += case(SeededSource(seed << 64 | number), WASM_3).modules
+        found += case(SeededSource(seed << 64 | number), frozenset(FEATURES)).modules
     return [data for data in found if len(data) < 3_000]
 
 

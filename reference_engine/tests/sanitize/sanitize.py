@@ -34,7 +34,7 @@ from wasmlab_ref.encode import encode
 from wasmlab_ref.expect import argument
 from wasmlab_ref.fast.build import FLAGS, FOLDER
 from wasmlab_ref.fast.engine import Get, Load, ReadBytes, Step, Validate, encode_step
-from wasmlab_ref.features import WASM_3
+from wasmlab_ref.features import FEATURES
 from wasmlab_ref.outcome import Malformed, Rejected
 
 HERE = Path(__file__).parent
@@ -119,7 +119,7 @@ def _binary(source: s.ModuleSource) -> bytes | None:
 def generated(seed: int, first: int, end: int) -> Iterator[Case]:
     """Cases as a campaign has them: valid ones, almost valid ones, mutated ones."""
     for number in range(first, end):
-        yield any_case(SeededSource(seed << 64 | number), WASM_3)
+        yield any_case(SeededSource(seed << 64 | number), frozenset(FEATURES))
 
 
 def steps_of(case: Case) -> Iterator[Step]:

@@ -14,7 +14,7 @@ from ..isa import INSTRUCTIONS
 from .generate import dense
 
 MNEMONICS = {dense(opcode): row.mnemonic for row in INSTRUCTIONS for opcode in row.opcodes}
-STEMS = {dense(opcode): row.rule for row in INSTRUCTIONS for opcode in row.opcodes}
+STEMS = {dense(opcode): row.rule for row in INSTRUCTIONS for opcode in row.opcodes if row.specified}
 
 JUMPS = frozenset({"block", "loop", "try_table", "if", "br", "br_if", "br_table", "return"})
 CALLS = frozenset({f"{kind}{how}" for kind in ("call", "return_call") for how in ("", "_ref", "_indirect")})
@@ -65,8 +65,8 @@ ENDS = {
 @cache
 def rules_of(op: int, end: str) -> tuple[str, ...]:
     """The rules of an instruction, by its number in `opcodes.h`, that ended so."""
-    stem, mnemonic = STEMS[op], MNEMONICS[op]
-    if end == "ran" or mnemonic in JUMPS | CALLS:
+    stem, mnemonic = STEMS.get(op), MNEMONICS[op]
+    if stem is None or end == "ran" or mnemonic in JUMPS | CALLS:
         return ()
     if stem in ENDS:
         return (ENDS[stem][end],)
