@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from zoo import case_of, resolve
 
+from wasmlab import cli
 from wasmlab.companion import bare_case
 from wasmlab.errors import UsageError
 from wasmlab.foreign import plain
 from wasmlab.loading import load_file, load_module
 from wasmlab.oracle import judge
-from wasmlab.wast import digest, identifier, literal, to_wast
+from wasmlab.wast import CALLEE, digest, identifier, literal, to_wast
 from wasmlab_ref import script
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read, Register
 from wasmlab_ref.decode import decode
@@ -211,6 +212,34 @@ def test_calls_of_companions_are_observed() -> None:
 HOSTED = """(module (import "lab" "log" (func $log (param i32 i64))) (import "lab" "trap" (func $trap))
   (func (export "f") (param i32) (call $log (local.get 0) (i64.const -7)) (call $log (i32.const 9) (i64.const 8)))
   (func (export "t") (call $trap)))"""
+
+
+REENTERING = """(module (import "lab" "reenter" (func $re (param i32))) (global $g (mut i32) (i32.const 0))
+  (func (export "reenter") (param i32) (global.set $g (i32.add (global.get $g) (local.get 0)))
+    (if (local.get 0) (then (call $re (i32.sub (local.get 0) (i32.const 1))))))
+  (func (export "f") (param i32) (result i32) (call $re (local.get 0)) (global.get $g)))"""
+
+
+@pytest.mark.parametrize(("callee", "sum_"), [(True, 6), (False, 0)])
+def test_a_script_enters_again_where_the_host_does(callee: bool, sum_: int, tmp_path: Path) -> None:
+    steps = (Instantiate("a", 0), *[Register("a", "lab.callee")] * callee, Invoke("a", "f", ("i32:3",)))
+    outcomes = (*[Outcome("returned")] * (len(steps) - 1), Outcome("returned", (f"i32:{sum_:x}",)))
+    case = case_of(REENTERING, steps=steps)
+    path = tmp_path / "a.wast"
+    path.write_text(to_wast(case, outcomes))
+    assert load_file(path).case.steps == steps
+    assert load_file(path).case.modules == case.modules
+    plain = tmp_path / "suite"
+    plain.mkdir()
+    text = path.read_text().replace('"lab', '"their')  # as it is to a program that has no such module
+    (plain / "a.wast").write_text(text)
+    assert cli.run(["conform", "--engines", "ref/py", "--suite", str(plain)]) == 0
+
+
+def test_a_callee_that_cannot_be_entered_needs_no_module() -> None:
+    other = '(module (import "lab" "reenter" (func $re (param i32))) (func (export "reenter") (param i64)))'
+    case = case_of(other, steps=(Instantiate("a", 0), Register("a", "lab.callee")))
+    assert CALLEE not in to_wast(case, [Outcome("returned")] * 2)
 
 
 def test_a_script_brings_the_hosts_that_it_needs(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from .calls import call
 from .companion import bare_case
 from .errors import UsageError
 from .findings import find
-from .wast import HOST
+from .wast import CALLEE, HOST
 
 SUFFIXES = ".wasm, .wat, .wast or .json"
 
@@ -133,7 +133,7 @@ class _Script:
 
     def _command(self, command: object) -> Iterator[Step]:
         match command:
-            case s.Module() | s.Register() if command.id == HOST:
+            case s.Module() | s.Register() if command.id in (CALLEE, HOST):
                 pass  # every worker has it
             case s.AssertReturn(_, s.Invoke() as action) if action.id == HOST:
                 self.notes.append(f"line {command.line}: host calls are compared anyway")

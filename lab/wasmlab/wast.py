@@ -11,7 +11,7 @@ from wasmlab_ref.syntax import Module
 from wasmlab_ref.text import print_module
 from wasmlab_ref.text.numbers import F32, F64, float_text
 from wasmlab_ref.text.print import string
-from wasmlab_ref.types import RefType
+from wasmlab_ref.types import FuncType, RefType
 
 from .stacks import Context
 
@@ -60,7 +60,10 @@ _HOST_FUNCTIONS = {
     (global.set $calls (i64.add (i64.xor (i64.mul (global.get $calls) (i64.const {_FACTOR:#x}))
       (i64.extend_i32_u (local.get 0))) (local.get 1))))""",
     "trap": '  (func (export "trap") (unreachable))',
-    "reenter": '  (func (export "reenter") (param i32))  ;; calls "reenter" of lab.callee where a host can',
+    "reenter": """  (table $callee (export "callee") 1 funcref)
+  (func (export "reenter") (param i32)
+    (if (ref.is_null (table.get $callee (i32.const 0))) (then (return)))
+    (call_indirect $callee (param i32) (local.get 0) (i32.const 0)))""",
     "extern": """  (func (export "extern") (param i32) (result externref)
     (extern.convert_any (ref.i31 (local.get 0))))""",
     "number": """  (func (export "number") (param externref) (result i32)
@@ -68,7 +71,11 @@ _HOST_FUNCTIONS = {
       (then (i31.get_u (ref.cast (ref i31) (any.convert_extern (local.get 0)))))
       (else (i32.const -1))))""",
 }
-"""The functions of the module `lab`, in the text format."""
+"""The functions of the module `lab`, in the text format.  How deep `reenter` goes only the stack limits here."""
+CALLEE = "wasmlab-callee"
+"""The module of a script that hands the function of `lab.callee` to the module `lab`."""
+_CALLEE = f"""(module ${CALLEE} (import "lab" "callee" (table 1 funcref))
+  (import "lab.callee" "reenter" (func (param i32))) (elem (i32.const 0) func 0))"""
 
 
 def digest(calls: Sequence[str]) -> int:
@@ -82,17 +89,33 @@ def digest(calls: Sequence[str]) -> int:
 
 def _host(case: Case) -> Iterator[str]:
     """The module `lab`, with those of its functions that the case imports."""
-    wanted: set[str] = set()
-    for data in case.modules:
-        try:
-            wanted |= {item.name for item in decode(data).imports if item.module == "lab"}
-        except Malformed:
-            continue
+    wanted = set[str]().union(*map(_wanted, case.modules))
     if functions := [text for name, text in _HOST_FUNCTIONS.items() if name in wanted]:
         yield "\n".join([f"(module ${HOST}", "  (global $calls (mut i64) (i64.const 0))", *functions])
         yield """  (func (export "calls") (result i64) (global.get $calls))
 )"""
         yield f'(register "lab" ${HOST})'
+
+
+def _reenters(case: Case, name: str) -> bool:
+    """Does an instance export what `lab.reenter` calls, and does the case use that?"""
+    index = next((step.module for step in case.steps if isinstance(step, Instantiate) and step.name == name), None)
+    if index is None or not any("reenter" in _wanted(data) for data in case.modules):
+        return False
+    try:
+        module = decode(case.modules[index])
+    except Malformed:
+        return False
+    found = next((export for export in module.exports if (export.name, export.kind) == ("reenter", "func")), None)
+    return found is not None and Context(module).function(found.index) == FuncType(("i32",))
+
+
+def _wanted(data: bytes) -> set[str]:
+    """What a module imports of the host's module `lab`."""
+    try:
+        return {item.name for item in decode(data).imports if item.module == "lab"}
+    except Malformed:
+        return set()
 
 
 def module_text(data: bytes, name: str = "", form: str = "") -> str:
@@ -113,6 +136,8 @@ def _step(case: Case, step: object, outcome: Outcome) -> Iterator[str]:
             yield from _instantiate(case.modules[module], identifier(name), outcome)
         case Register(name, module_name):
             yield f"(register {_string(module_name)} {identifier(name)})"
+            if module_name == "lab.callee" and _reenters(case, name):
+                yield _CALLEE
         case Invoke(name, export, args, repeat):
             action = " ".join([f"(invoke {identifier(name)} {_string(export)}", *map(literal, args)]) + ")"
             for _ in range(min(repeat, 100) - 1):

@@ -6,6 +6,7 @@ import difflib
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 
@@ -164,6 +165,8 @@ class EngineRow:
     quirks: tuple[Quirk, ...] = ()
     fails: dict[str, str] = field(default_factory=dict)
     """Rules of `wasmlab engines probe` that it is known to break in every variant that does not keep them, and why."""
+    older: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Likewise, of other releases than the package's: by globs of their versions."""
     variants: dict[str, Variant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -188,6 +191,16 @@ class EngineRow:
             return self
         features = tuple(name for name in self.features if name not in other.without)
         return replace(self, package=other.package, program=other.program, features=features, elsewhere={})
+
+    def known_failures(self, variant: str, version: str) -> dict[str, str]:
+        """The rules of `wasmlab engines probe` that a release is known to break in a variant, and why."""
+        chosen = self.variants.get(variant)
+        kept = chosen.keeps if chosen else ()
+        found = {rule: why for rule, why in self.fails.items() if rule not in kept} | (chosen.fails if chosen else {})
+        for versions, rules in self.older.items():
+            if fnmatchcase(version, versions):
+                found |= rules
+        return found
 
     def features_of(self, variant: Variant | None) -> frozenset[str]:
         """What it supports in a variant."""

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import jsonschema
 import pytest
 
 from wasmlab.model import Campaign, Divergence, EngineRecord, Progress, Run, Sample, Session
@@ -237,6 +238,21 @@ def test_junit_fails_on_what_is_new_alone() -> None:
     assert "(assert_return" in (failure.text or "")
     root = ET.fromstring(as_junit([run(known="as written up")]))
     assert (root.attrib["failures"], root.attrib["skipped"]) == ("0", "1")
+
+
+SCHEMA = Path(__file__).parent / "data" / "sarif-2.1.0-rtm.5.json"
+"""OASIS's schema of SARIF 2.1.0, as SchemaStore gives it out under the Apache License 2.0."""
+
+
+def test_sarif_is_what_its_schema_demands() -> None:
+    schema = jsonschema.Draft4Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    for runs in ([], [run()], [run(EVIL)], [run(known="x"), run(EVIL)]):
+        log = json.loads(as_sarif(runs))
+        assert [error.message for error in schema.iter_errors(log)] == []
+    assert log["runs"][0]["results"]
+    del log["runs"][0]["results"][0]["message"]
+    log["runs"][0]["results"][0]["level"] = "boo"
+    assert len(list(schema.iter_errors(log))) == 2
 
 
 def test_sarif_has_a_result_a_signature() -> None:

@@ -42,7 +42,7 @@ class ClientFailed(Exception):
     @property
     def reason(self) -> str:
         """One line of it."""
-        lines = [line.strip() for line in self.words.splitlines() if line.strip()]
+        lines = [line.strip() for line in self.words.splitlines() if line.strip() and line[:2] != "# "]
         errors = [line for line in lines if _ERROR.match(line)]
         return _ERROR.sub("", (errors or lines or ["no reason given"])[0])[:300]
 

@@ -1,0 +1,87 @@
+"""Old and new releases of engines: does each install, keep the protocol, and agree with the reference on a few cases?
+
+    ./dev python lab/tests/releases.py                 # the releases below, which takes minutes and gigabytes
+    ./dev python lab/tests/releases.py bun node@22.14.0
+
+A line for each release: what it supports, which rules of the probe it breaks (known ones, as its row says, in
+brackets), and how many of the cases ran to their end and how many signatures differed from the reference.  A difference
+is an old release's own bug, which is what old releases are for.  Exit status 1 where one does not install, does not
+run, or breaks a rule that its row does not know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from wasmlab_adapters.errors import EngineUnavailable
+from wasmlab_adapters.probed import probed
+from wasmlab_adapters.registry import EngineName, resolve, row_of
+
+RELEASES = {
+    "wasmtime": "0.23.0 0.26.0 0.28.0 0.30.0 0.32.0 0.35.0 0.38.0 0.39.1 1.0.1 3.0.0 6.0.0 9.0.0 12.0.0 15.0.0 18.0.2"
+    " 22.0.0 26.0.0 31.0.0 38.0.0 44.0.0 50.0.1",
+    "bun": "1.0.36 1.1.45 1.2.23 1.3.5 1.4.5",
+    "node": "18.20.8 20.19.0 22.14.0 24.11.0 26.10.0",
+    "deno": "2.5.6 2.9.8",
+    "wazero": "1.8.2 1.9.0 1.10.1 1.11.0 1.12.0",
+    "chicory": "1.1.0 1.2.1 1.4.0 1.6.1 1.7.5",
+}
+
+
+def broken(name: str) -> tuple[str, bool]:
+    """What the probe found, and whether the row knows it all."""
+    target = resolve(name)
+    found = probed(target)
+    parsed = EngineName.parse(name)
+    row = row_of(parsed.engine)
+    known = row.known_failures(parsed.variant, target.version)
+    texts = [f"({rule})" if rule in known else rule for rule in found.broken]
+    words = f"{len(found.features):2} features, {found.rules - len(found.broken)}/{found.rules} rules"
+    return words + (f", broken: {', '.join(texts)}" if texts else ""), found.broken.keys() <= known.keys()
+
+
+def compared(name: str, cases: int) -> tuple[str, bool]:
+    """What a small campaign against the reference found, and whether it ran."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "wasmlab.cli", "fuzz", "--engines", f"ref,{name}", "--examples", str(cases)]
+        command += ["--seed", "1", "--no-html", "--json", "--out", str(Path(folder, "out"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    if done.returncode not in (0, 1):
+        return f"exit status {done.returncode}: {done.stderr.strip()[-200:]}", False
+    found = json.loads(done.stdout)
+    return f"{found['complete']:.0%} complete, {len(found['divergences'])} differ", found["complete"] > 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="engines, all their releases, or name@version")
+    parser.add_argument("--cases", type=int, default=40, help="to compare with the reference (default %(default)s)")
+    options = parser.parse_args()
+    names = [
+        full
+        for name in options.names or RELEASES
+        for full in ([name] if "@" in name else [f"{name}@{version}" for version in RELEASES[name].split()])
+    ]
+    bad = 0
+    for name in names:
+        started = time.monotonic()
+        try:
+            words, good = broken(name)
+            more, ran = compared(name, options.cases)
+        except (EngineUnavailable, subprocess.TimeoutExpired) as error:
+            words, more, good, ran = str(error), "", False, False
+        bad += not (good and ran)
+        mark = "fine" if good and ran else "BAD "
+        print(f"{mark}  {name:18} {time.monotonic() - started:5.0f} s  {words}; {more}", flush=True)
+    print(f"{len(names) - bad} of {len(names)} releases install, run and keep the protocol")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
