@@ -13,8 +13,6 @@
 
 void digest_of(uint8_t *, size_t, char digest[17]);
 
-enum { STACK = 256 << 20 }; /* bytes, of which only those are there that are used */
-
 session *current;
 static session *sessions;
 static text held; /* what is said, but not written yet */
@@ -50,6 +48,10 @@ void fail(outcome *into, const char *kind, const char *format, ...) {
 
 void put_value(outcome *into, value v) {
     text_print(&into->values, "%s\"%.3s:%llx\"", into->values.size ? "," : "", v.type, (unsigned long long)v.bits);
+}
+
+void put_shape(outcome *into, const char *shape) {
+    text_print(&into->values, "%s\"%s\"", into->values.size ? "," : "", shape);
 }
 
 static void tell(const outcome *found, const char *between) {
@@ -357,7 +359,7 @@ static void on_large_stack(void *(*code)(void *)) {
     pthread_attr_t attributes;
     pthread_t thread;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, STACK);
+    pthread_attr_setstacksize(&attributes, engine_stack);
     if (pthread_create(&thread, &attributes, code, NULL)) stop("no thread");
     pthread_join(thread, NULL);
 }

@@ -12,22 +12,30 @@ enum { NEAR = 1 << 20 }; /* frames may leap over the guard page by so much */
 static sigjmp_buf *back;
 static uintptr_t lowest; /* address of the stack */
 
+bool stack_ended(const void *address) {
+    uintptr_t at = (uintptr_t)address;
+    return at + NEAR > lowest && at < lowest + NEAR;
+}
+
 static void fault(int number, siginfo_t *info, void *unused) {
     (void)unused;
-    uintptr_t at = (uintptr_t)info->si_addr;
-    if (back && at + NEAR > lowest && at < lowest + NEAR) siglongjmp(*back, 1);
+    if (back && stack_ended(info->si_addr)) siglongjmp(*back, 1);
     signal(number, SIG_DFL); /* what it is else happens again, and ends the process */
 }
 
-static void prepare(void) {
+void stack_for_signals(void) {
     pthread_attr_t attributes;
     void *stack;
     size_t size;
     if (pthread_getattr_np(pthread_self(), &attributes) || pthread_attr_getstack(&attributes, &stack, &size)) abort();
     lowest = (uintptr_t)stack;
     stack_t other = {.ss_size = 1 << 16, .ss_sp = malloc(1 << 16)};
-    struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     if (!other.ss_sp || sigaltstack(&other, NULL)) abort();
+}
+
+static void prepare(void) {
+    struct sigaction action = {.sa_sigaction = fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    stack_for_signals();
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
 }

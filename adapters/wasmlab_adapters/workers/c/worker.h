@@ -91,6 +91,7 @@ typedef struct value {
 enum { MAX_VALUES = 1000, MAX_REENTER = 50 };
 
 void put_value(outcome *, value);
+void put_shape(outcome *, const char *); /* of a reference */
 
 /* The module "lab", as far as it is the same for all. */
 
@@ -130,14 +131,28 @@ bool memory_flags(const source *, uint8_t *flags); /* of the first memory; false
 size_t exports_of(const uint8_t *, size_t, export **);
 const export *export_named(const export *, size_t, name, uint8_t kind);
 
+/* For engines whose instances are islands. */
+
+enum host { HOST_NONE, HOST_LOG, HOST_TRAP, HOST_REENTER, HOST_NOTHING };
+
+enum host host_function(const import *, const char **params); /* i, I, f, F: i32, i64, f32, f64; no results */
+bool host_global(const import *, value *);
+bool host_own(const import *, uint8_t kind, bool *given, outcome *); /* memory or table */
+bool unknown_import(const import *, outcome *); /* false, as the next */
+bool incompatible_import(outcome *);
+bool engine_exports(instance *, name, uint8_t kind); /* such engines offer that, too */
+
 /* Recursion may exhaust the thread's stack, which is large: `guarded` says false where it did. */
 
 bool guarded(void (*code)(void *), void *);
+void stack_for_signals(void); /* of this thread, for engines that have handlers of their own */
+bool stack_ended(const void *); /* whether an address is where the thread's stack ends */
 
 /* What an engine offers. */
 
 extern const char engine_name[];
 extern const bool engine_native;
+extern const size_t engine_stack; /* bytes of the thread that it runs on */
 
 const char *engine_version(void);
 bool engine_set(const char *setting, const char *value); /* false for a wrong one */

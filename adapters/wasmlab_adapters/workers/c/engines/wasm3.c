@@ -1,6 +1,7 @@
 /* wasm3, compiled with its sources: an instance is a runtime with one module, for a runtime has one memory.
 
    What an instance imports of another are functions, which are called through the host, and values of globals. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@ enum { STACK_BYTES = 512 << 10 };
 
 const char engine_name[] = "wasm3";
 const bool engine_native = true;
+const size_t engine_stack = 64 << 20;
 
 static bool eager, start_by_lookup;
 static const char host_trap[] = "host", too_deep[] = "too deep";
@@ -29,7 +31,6 @@ bool engine_set(const char *setting, const char *value) {
 void engine_start(void) {}
 
 struct link { /* what an imported function is at the other end */
-    instance *of;
     IM3Function function;
     struct link *next;
 };
@@ -159,51 +160,31 @@ static m3ApiRawFunction(host_other) {
 
 /* Imports */
 
-static const struct host {
-    const char *module, *name, *signature;
-    M3RawCall code;
-} hosts[] = {
-    {"lab", "log", "v(iI)", host_log},
-    {"lab", "trap", "v()", host_trapping},
-    {"lab", "reenter", "v(i)", host_reenter},
-    {"spectest", "print", "v()", host_nothing},
-    {"spectest", "print_i32", "v(i)", host_nothing},
-    {"spectest", "print_i64", "v(I)", host_nothing},
-    {"spectest", "print_f32", "v(f)", host_nothing},
-    {"spectest", "print_f64", "v(F)", host_nothing},
-    {"spectest", "print_i32_f32", "v(if)", host_nothing},
-    {"spectest", "print_f64_f64", "v(FF)", host_nothing},
-};
+static const M3RawCall hosts[] = {NULL, host_log, host_trapping, host_reenter, host_nothing};
 
 M3Result LinkRawFunction(IM3Module, IM3Function, ccstr_t, const void *, const void *);
 
-static bool unknown(const import *asked, outcome *out) {
-    fail(out, "unlinkable", "unknown import %.*s", (int)asked->name.size, asked->name.at);
-    return false;
-}
-
-static bool incompatible(outcome *out) {
-    fail(out, "unlinkable", "incompatible import type");
-    return false;
-}
-
 static bool link_function(instance *to, IM3Function f, const import *asked, outcome *out) {
+    const char *params;
+    char signature[16];
+    enum host host = host_function(asked, &params);
     f->module = to->module;
-    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
-        const struct host *host = &hosts[i];
-        if (!is(asked->module, host->module) || !is(asked->name, host->name)) continue;
-        return !LinkRawFunction(to->module, f, host->signature, host->code, NULL) || incompatible(out);
+    if (host) {
+        snprintf(signature, sizeof signature, "v(%s)", params);
+        return !LinkRawFunction(to->module, f, signature, hosts[host], NULL) || incompatible_import(out);
     }
     instance *of = is(asked->module, "lab") ? NULL : session_registered(current, asked->module);
     IM3Function other = of ? (IM3Function)engine_function(of, asked->name) : NULL;
-    if (!other) return unknown(asked, out);
-    if (!AreFuncTypesEqual(other->funcType, f->funcType)) return incompatible(out);
+    if (!other) return unknown_import(asked, out);
+    if (!AreFuncTypesEqual(other->funcType, f->funcType)) return incompatible_import(out);
     struct link *made = calloc(1, sizeof *made);
     if (!made) abort();
-    *made = (struct link){of, other, to->links};
+    *made = (struct link){other, to->links};
     to->links = made;
-    return !LinkRawFunction(to->module, f, NULL, host_other, made) || incompatible(out);
+    return !LinkRawFunction(to->module, f, NULL, host_other, made) || incompatible_import(out);
 }
+
+static const char types[][4] = {"", "i32", "i64", "f32", "f64"};
 
 static M3Global *global_of(instance *of, name wanted) {
     const export *found = export_named(of->exports, of->count, wanted, GLOBAL);
@@ -211,41 +192,24 @@ static M3Global *global_of(instance *of, name wanted) {
 }
 
 static bool link_global(M3Global *g, const import *asked, outcome *out) {
-    static const struct { const char *name; u8 type; i64 value; } values[] = {
-        {"global_i32", c_m3Type_i32, 666},
-        {"global_i64", c_m3Type_i64, 666},
-        {"global_f32", c_m3Type_f32, 0x4426a666},
-        {"global_f64", c_m3Type_f64, 0x4084d4cccccccccd},
-    };
-    for (size_t i = 0; i < 4; i++)
-        if (is(asked->module, "spectest") && is(asked->name, values[i].name)) {
-            g->intValue = values[i].value;
-            return (g->type == values[i].type && !g->isMutable) || incompatible(out);
-        }
+    value given;
+    if (host_global(asked, &given)) {
+        g->intValue = (i64)given.bits;
+        return (!strncmp(types[g->type], given.type, 3) && !g->isMutable) || incompatible_import(out);
+    }
     instance *of = session_registered(current, asked->module);
     M3Global *other = of ? global_of(of, asked->name) : NULL;
-    if (!other) return unknown(asked, out);
-    if (other->type != g->type || other->isMutable != g->isMutable) return incompatible(out);
+    if (!other) return unknown_import(asked, out);
+    if (other->type != g->type || other->isMutable != g->isMutable) return incompatible_import(out);
     g->intValue = other->intValue;
     if (g->isMutable) fail(out, "unsupported", "a mutable global cannot be imported");
     return !g->isMutable;
 }
 
-/* A memory or table cannot be shared: the first module that imports that of spectest has it for itself. */
-static bool link_own(const import *asked, uint8_t kind, bool *given, outcome *out) {
-    if (is(asked->module, "spectest") && is(asked->name, kind == MEMORY ? "memory" : "table") && !*given)
-        return *given = true;
-    instance *of = session_registered(current, asked->module);
-    if (!is(asked->module, "spectest") && !(of && export_named(of->exports, of->count, asked->name, kind)))
-        return unknown(asked, out);
-    fail(out, "unsupported", "a %s cannot be imported", kind == MEMORY ? "memory" : "table");
-    return false;
-}
-
 static bool link_memory(store *s, instance *to, const import *asked, outcome *out) {
     M3MemoryInfo *wanted = &to->module->memoryInfo;
-    if (!link_own(asked, MEMORY, &s->memory_given, out)) return false;
-    if (wanted->initPages > 1 || (wanted->maxPages && wanted->maxPages < 2)) return incompatible(out);
+    if (!host_own(asked, MEMORY, &s->memory_given, out)) return false;
+    if (wanted->initPages > 1 || (wanted->maxPages && wanted->maxPages < 2)) return incompatible_import(out);
     *wanted = (M3MemoryInfo){1, 2};
     to->module->memoryImported = false;
     return true;
@@ -258,7 +222,7 @@ static bool link_all(store *s, instance *to, const source *of, const uint8_t *ki
         bool fine = false;
         switch (kinds[i]) {
         case FUNCTION: fine = link_function(to, &to->module->functions[functions++], asked, out); break;
-        case TABLE: fine = link_own(asked, TABLE, &s->table_given, out); break;
+        case TABLE: fine = host_own(asked, TABLE, &s->table_given, out); break;
         case MEMORY: fine = link_memory(s, to, asked, out); break;
         case GLOBAL: fine = link_global(&to->module->globals[globals++], asked, out); break;
         default: fail(out, "invalid", "an import of an unknown kind");
@@ -367,8 +331,6 @@ function *engine_function(instance *of, name wanted) {
     return (function *)&of->module->functions[found->index];
 }
 
-static const char types[][4] = {"", "i32", "i64", "f32", "f64"};
-
 void engine_call(instance *of, function *called, const value *args, size_t count, outcome *out) {
     IM3Function f = (IM3Function)called;
     const void *places[MAX_VALUES];
@@ -391,6 +353,10 @@ void engine_call(instance *of, function *called, const value *args, size_t count
         memcpy(v.type, types[m3_GetRetType(f, i)], 4);
         put_value(out, v);
     }
+}
+
+bool engine_exports(instance *of, name wanted, uint8_t kind) {
+    return export_named(of->exports, of->count, wanted, kind) != NULL;
 }
 
 bool engine_memory(instance *of, name wanted, uint8_t **data, size_t *size) {

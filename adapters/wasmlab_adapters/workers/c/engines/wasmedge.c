@@ -1,4 +1,6 @@
 /* WasmEdge, by its C API. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@ enum { MAX_MODULES = 256, TRAP = 1, TOO_DEEP = 2, THREW = 3, MAX_RESIDENT = 256 
 
 const char engine_name[] = "wasmedge";
 const bool engine_native = false;
+const size_t engine_stack = 16 << 20;
 
 static bool aot;
 static WasmEdge_LoaderContext *loader;
@@ -104,7 +107,28 @@ bool engine_compiles(uint8_t *bytes, size_t size) {
 }
 
 /* Calls.  The interpreter's stack grows as long as there is memory, and compiled code runs on the thread's: a watch
-   stops the one, and a signal ends the other. */
+   stops the one.  The other ends in a signal, whose handler is the engine's: it is made to run on a stack of its own,
+   and what it takes for an access to a memory is told apart. */
+
+static void (*handler)(int, siginfo_t *, void *);
+static bool overflowed;
+
+static void handle(int number, siginfo_t *info, void *context) {
+    overflowed = stack_ended(info->si_addr);
+    handler(number, info, context);
+}
+
+/* In front of the C library's. */
+int sigaction(int number, const struct sigaction *action, struct sigaction *old) {
+    static int (*real)(int, const struct sigaction *, struct sigaction *);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "sigaction");
+    if (!action || !(action->sa_flags & SA_SIGINFO)) return real(number, action, old);
+    struct sigaction mine = *action;
+    handler = action->sa_sigaction;
+    mine.sa_sigaction = handle;
+    mine.sa_flags |= SA_ONSTACK;
+    return real(number, &mine, old);
+}
 
 static WasmEdge_Async *stopper; /* of a call that is long over: what it stops is the executor */
 static pthread_mutex_t calls = PTHREAD_MUTEX_INITIALIZER;
@@ -135,6 +159,7 @@ static bool in_call(bool now) {
     bool was = stopped;
     calling = now;
     stopped = false;
+    if (now) overflowed = false;
     pthread_mutex_unlock(&calls);
     return was;
 }
@@ -148,6 +173,7 @@ static void ended(WasmEdge_Result result, outcome *out) {
     bool was_stopped = in_call(false);
     if (was_stopped) WasmEdge_ExecutorInvoke(executor, idle_function(), NULL, 0, NULL, 0); /* takes what is left */
     if (WasmEdge_ResultOK(result)) return;
+    if (overflowed) return fail(out, "exhausted", "call stack");
     uint32_t code = WasmEdge_ResultGetCode(result);
     const char *words = WasmEdge_ResultGetMessage(result);
     if (WasmEdge_ResultGetCategory(result) == WasmEdge_ErrCategory_UserLevelError) {
@@ -179,6 +205,9 @@ struct store {
 };
 
 store *store_new(void) {
+    static bool prepared;
+    if (!prepared) stack_for_signals();
+    prepared = true;
     store *made = calloc(1, sizeof *made);
     if (!made) abort();
     made->context = WasmEdge_StoreCreate();
@@ -249,6 +278,11 @@ bool engine_memory(instance *of, name export, uint8_t **data, size_t *size) {
     *size = (size_t)WasmEdge_MemoryInstanceGetPageSize(found) << 16;
     *data = *size ? WasmEdge_MemoryInstanceGetPointer(found, 0, 0) : NULL;
     return true;
+}
+
+bool engine_exports(instance *of, name wanted, uint8_t kind) {
+    return kind == MEMORY ? WasmEdge_ModuleInstanceFindMemory(of->context, wrapped(wanted)) != NULL
+                          : WasmEdge_ModuleInstanceFindTable(of->context, wrapped(wanted)) != NULL;
 }
 
 void engine_get(instance *of, name export, outcome *out) {
@@ -334,6 +368,10 @@ void engine_start(void) {
     WasmEdge_ConfigureContext *config = WasmEdge_ConfigureCreate();
     for (int proposal = 0; proposal < WasmEdge_Proposal_Component; proposal++)
         WasmEdge_ConfigureAddProposal(config, (enum WasmEdge_Proposal)proposal);
+    if (aot) { /* the compiler ends the process where it finds them */
+        WasmEdge_ConfigureRemoveProposal(config, WasmEdge_Proposal_GC);
+        WasmEdge_ConfigureRemoveProposal(config, WasmEdge_Proposal_ExceptionHandling);
+    }
     WasmEdge_ConfigureSetForceInterpreter(config, !aot);
     loader = WasmEdge_LoaderCreate(config);
     validator = WasmEdge_ValidatorCreate(config);
