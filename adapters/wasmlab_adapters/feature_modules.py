@@ -117,6 +117,8 @@ TEXTS = {
             (drop (block $l (result anyref) (br_on_cast_fail $l anyref (ref null $b) (local.get 3))))
             (i32.add (ref.test (ref $t) (local.get 3)) (ref.test nullref (local.get 3))))""",
     "threads": "(memory 1 2 shared)",
+    "custom-page-sizes": """(memory 1000 2000 (pagesize 1)) (data (i32.const 996) "abcd")
+        (func (param i32) (result i32) (drop (memory.grow (memory.size))) (i32.load (local.get 0)))""",
 }  # fmt: skip
 """What the table of instructions does not tell by itself; the sections that the other instructions need."""
 

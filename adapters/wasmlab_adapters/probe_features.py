@@ -142,6 +142,17 @@ PROBES: dict[str, Probe] = {
             _call("g", "", "i32:2"),
         ],
     ),
+    "custom-page-sizes": (
+        """(module (memory (export "m") 3 6 (pagesize 1)) (data (i32.const 0) "abc")
+            (func (export "f") (param i32) (result i32) (memory.grow (local.get 0)))
+            (func (export "g") (result i32) (i32.load16_u offset=2 (i32.const 1))))""",
+        [
+            _call("f", "i32:4", "i32:ffffffff"),
+            _call("f", "i32:2", "i32:3"),
+            _call("g", "", "i32:0"),
+            _call("f", "i32:0", "i32:5"),
+        ],
+    ),
 }
 """By feature."""
 

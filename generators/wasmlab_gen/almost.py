@@ -285,6 +285,8 @@ def _table(e: _Editor, t: Any) -> Any:
 def _memory(e: _Editor, t: MemType) -> MemType:
     if "threads" in e.features and e.below(2):
         return replace(t, shared=not t.shared)
+    if "custom-page-sizes" in e.features and e.below(2):
+        return replace(t, page=_pick(e.source, [1, 1 << 16, 2, 1 << 15, 1 << 17, 1 << 63, 1 << 64]))
     return replace(t, limits=e.limits(t.limits))
 
 

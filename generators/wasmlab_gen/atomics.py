@@ -50,7 +50,7 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
         b.const(memory.address, 8 * b.below(24))
         return size * b.below(4)
     if kind < 12:
-        mask = b.source.pick(_MASKS) & ~(size - 1)
+        mask = (b.source.pick(_MASKS) if last >= 0xFFF8 else 0x7F) & ~(size - 1)
         if b.risky():
             mask |= 1
         b.expr(memory.address, fuel)

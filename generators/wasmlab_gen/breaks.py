@@ -351,6 +351,8 @@ def _imports(s: Draws, m: Module, known: int, features: frozenset[str]) -> Modul
     )
     if "threads" in features:
         wrong += (MemType(Limits(1), shared=True), MemType(Limits(0, 65537), shared=True))
+    if "custom-page-sizes" in features:
+        wrong += (MemType(Limits(1), page=2), MemType(Limits(0, 1 << 32), page=1))
     return replace(m, imports=(*m.imports, Import("nowhere", "x", wrong[s.below(len(wrong))])))
 
 

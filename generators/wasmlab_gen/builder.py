@@ -207,7 +207,7 @@ class Builder:
         if imported:
             self.imports.append(imported)
         else:
-            self.memory_defs.append(MemType(Limits(memory.pages, memory.max), memory.address, memory.shared))
+            self.memory_defs.append(memory.type(memory.pages, memory.max))
 
     def add_table(self, table: Table, init: Expr | None = None, imported: Import | None = None) -> None:
         table.index = len(self.tables)
@@ -284,7 +284,7 @@ def import_type(part: Any, types: Types) -> FuncRef | MemType | TableType | Glob
         case Function():
             return FuncRef(part.type)
         case Memory():
-            return MemType(Limits(part.pages, part.max), part.address, part.shared)
+            return part.type(part.pages, part.max)
         case Table():
             return TableType(Limits(part.size, part.max), part.element, part.address)
         case Global():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wasmlab_ref.syntax import Active, Expr, Func, Instr, MemArg, instr
-from wasmlab_ref.types import ArrayType, FuncType, RecType, RefType, ValType
+from wasmlab_ref.types import PAGE, ArrayType, FuncType, RecType, RefType, ValType
 
 from . import calls, control, faults
 from .bits import FUNCREF
@@ -16,7 +16,7 @@ from .dense import Dense
 from .function import SET, TEE, Body
 from .hosts import DEPTH, REENTER, take_hosts
 from .linking import Offer, take
-from .parts import PAGE, Function, Memory, Table
+from .parts import Function, Memory, Table
 from .source import Source
 from .swarm import Swarm
 from .types import defaultable
@@ -61,11 +61,14 @@ def _memories(m: Builder) -> None:
     for _ in range(min(room, wanted)):
         pages = s.pick((1, 1, 1, 1, 2, 0))
         address = "i64" if m.has("memory64") and s.below(2) else "i32"
+        page = PAGE
+        if m.has("custom-page-sizes") and s.below(2):
+            page, pages = 1, s.pick((PAGE, PAGE - 1, PAGE + 1, 1000, 4099, 2 * PAGE)) if pages else 0
         most = s.pick((pages, pages, pages + 1, pages + 2, pages + 3, None))
-        if m.has("threads") and s.below(2):
-            m.add_memory(Memory(0, address, pages, pages + 4 if most is None else most, shared=True))
-        else:
-            m.add_memory(Memory(0, address, pages, most))
+        shared = m.has("threads") and s.below(2) > 0
+        if shared and most is None:
+            most = pages + 4
+        m.add_memory(Memory(0, address, pages, most, shared=shared, page=page))
 
 
 def _tags(m: Builder) -> None:
@@ -175,8 +178,7 @@ def _datas(m: Builder) -> None:
             m.add_data(data, "passive", safe=not any(d.safe for d in m.datas) or s.below(3) > 0)
     if m.stillborn and m.memories and s.below(2):
         memory = s.pick(m.memories)
-        end = memory.bytes if memory.max is None else memory.max * PAGE
-        m.add_data(bytes(s.span(1, 8)), Active(memory.index, _offset(m, memory.address, end)))
+        m.add_data(bytes(s.span(1, 8)), Active(memory.index, _offset(m, memory.address, memory.most)))
 
 
 def _elems(m: Builder) -> None:

@@ -14,7 +14,7 @@ from wasmlab_ref.isa import INSTRUCTIONS
 from wasmlab_ref.syntax import Instr, MemArg
 from wasmlab_ref.types import ArrayType, FuncType, HeapType, RefType, StructType, ValType
 
-from .parts import PAGE, Function, Memory, Segment, Table
+from .parts import Function, Memory, Segment, Table
 from .rows import Row
 from .types import PACKED, unpacked
 
@@ -119,7 +119,7 @@ def _end(b: Body, memory: Memory) -> int:
     """A size that is the memory's or more: the least most of the time, since few grow."""
     if memory.max is None or b.below(2):
         return memory.bytes
-    return memory.max * PAGE
+    return memory.most
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wasmlab_ref.syntax import Import
-from wasmlab_ref.types import FuncRef, GlobalType, Limits, MemType, RefType, TableType, TagType, ValType
+from wasmlab_ref.types import FuncRef, GlobalType, Limits, RefType, TableType, TagType, ValType
 
 from .parts import Function, Global, Memory, Table, Tag
 
@@ -65,7 +65,7 @@ def take(m: Builder, offered: Sequence[Offer], shared: int) -> None:
             memories += 1
             least = m.source.pick((part.pages, part.pages, 0))
             most = part.max if m.source.below(2) or part.max is None else part.max + m.source.below(3)
-            imported = Import(offer.module, part.export, MemType(Limits(least, most), part.address, part.shared))
+            imported = Import(offer.module, part.export, part.type(least, most))
             m.add_memory(replace(part, export="", pages=least, max=most), imported)
         elif isinstance(part, Table) and (m.has("reference-types") or not m.tables):
             type_ = TableType(Limits(part.size, part.max), part.element, part.address)

@@ -13,7 +13,7 @@ from wasmlab_ref.case import Case, Instantiate, Register
 from wasmlab_ref.decode import decode
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.outcome import Rejected
-from wasmlab_ref.types import MemType
+from wasmlab_ref.types import PAGE, MemType
 
 from .breaks import Draws
 
@@ -52,9 +52,11 @@ def _unwanted(data: bytes, features: frozenset[str]) -> bool:
     try:
         module = decode(data)
         memories = (*module.memories, *(i.type for i in module.imports if isinstance(i.type, MemType)))
-        return module.start is not None or ("threads" not in features and any(m.shared for m in memories))
+        shared, sized = any(m.shared for m in memories), any(m.page != PAGE for m in memories)
+        odd = (shared and "threads" not in features) or (sized and "custom-page-sizes" not in features)
+        return odd or module.start is not None
     except Rejected as error:
-        return error.message == "malformed limits flags"
+        return error.message in ("malformed limits flags", "invalid custom page size")
 
 
 # Bytes

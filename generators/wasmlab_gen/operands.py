@@ -34,7 +34,7 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
         b.const(memory.address, min(8 * b.below(24), last))
         return min(offset, last - min(8 * 23, last))
     if kind < 14:
-        mask = b.source.pick(_MASKS)
+        mask = b.source.pick(_MASKS) if last >= 0xFFF0 else 0x7F
         b.expr(memory.address, fuel)
         b.mix(memory.address)
         b.const(memory.address, mask)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wasmlab_ref.types import RefType, ValType
-
-PAGE = 65536
+from wasmlab_ref.types import PAGE, Limits, MemType, RefType, ValType
 
 
 @dataclass(slots=True)
@@ -43,7 +41,7 @@ class Function:
 
 @dataclass(slots=True)
 class Memory:
-    """A memory; `bytes` is its least size; a shared one has a `max`."""
+    """A memory; `bytes` is its least size, `most` what it may grow to; a shared one has a `max`."""
 
     index: int
     address: str
@@ -51,10 +49,19 @@ class Memory:
     max: int | None
     export: str = ""
     shared: bool = False
+    page: int = PAGE
 
     @property
     def bytes(self) -> int:
-        return self.pages * PAGE
+        return self.pages * self.page
+
+    @property
+    def most(self) -> int:
+        return self.bytes if self.max is None else self.max * self.page
+
+    def type(self, pages: int, most: int | None) -> MemType:
+        """Its type with other limits."""
+        return MemType(Limits(pages, most), self.address, self.shared, self.page)
 
 
 @dataclass(slots=True)

@@ -281,9 +281,10 @@ def test_what_a_proposal_calls_invalid_may_be_valid_since(engine: Engine, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["ref/py", "ref"])
-def test_suites_of_proposals_that_are_there(name: str, core_suite: Path) -> None:
-    scripts = conform.collect(core_suite, "proposals/threads/*")
+@pytest.mark.parametrize(("proposal", "checks"), [("threads", 619), ("custom-page-sizes", 207)])
+def test_suites_of_proposals_that_are_there(name: str, proposal: str, checks: int, core_suite: Path) -> None:
+    scripts = conform.collect(core_suite, f"proposals/{proposal}/*")
     with Engine(resolve(name)) as engine:
         tallies = [conform.run_script(script, engine) for script in scripts]
     assert [failure for found in tallies for failure in found.failures] == []
-    assert sum(found.passed for found in tallies) == sum(found.total for found in tallies) == 619
+    assert sum(found.passed for found in tallies) == sum(found.total for found in tallies) == checks

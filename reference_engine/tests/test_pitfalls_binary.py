@@ -56,7 +56,7 @@ def test_limits_flags(flags: int, address: str, bounded: bool) -> None:
     assert memory.limits == Limits(1, 2 if bounded else None)
 
 
-@pytest.mark.parametrize("flags", [8, 0x10, 0x80])
+@pytest.mark.parametrize("flags", [0x10, 0x18, 0x80])
 def test_unknown_bits_of_limits_are_malformed(malformed: Any, flags: int) -> None:
     assert malformed(module(section(5, 1, flags, 1, 2))) == ("malformed limits flags", 11)
 

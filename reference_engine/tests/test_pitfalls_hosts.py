@@ -12,7 +12,7 @@ import pytest
 
 from wasmlab_ref.outcome import Exhausted, Trap, Unlinkable
 from wasmlab_ref.spectest import spectest
-from wasmlab_ref.store import PAGE
+from wasmlab_ref.types import PAGE
 
 
 def test_spectest_has_a_64_bit_table(world: Any) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from wasmlab_ref.store import PAGE, Instance
+from wasmlab_ref.store import Instance
+from wasmlab_ref.types import PAGE
 
 NARROW, WIDE = (1 << 32) - 1, (1 << 64) - 1
 MEMORIES = """(memory $n 1) (memory $w i64 1)

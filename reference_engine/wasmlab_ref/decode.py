@@ -30,6 +30,7 @@ from .syntax import (
     Table,
 )
 from .types import (
+    PAGE,
     ArrayType,
     CompType,
     ExternType,
@@ -164,7 +165,7 @@ def rec_type(r: Reader) -> RecType:
     return RecType((sub_type(r),))
 
 
-HAS_MAX, SHARED, IS_64 = 1, 2, 4
+HAS_MAX, SHARED, IS_64, PAGE_SIZE = 1, 2, 4, 8
 """Flags of limits."""
 
 
@@ -186,8 +187,15 @@ def table_type(r: Reader) -> TableType:
 
 def mem_type(r: Reader) -> MemType:
     """A memory type."""
-    flags, address, bounds = limits(r, HAS_MAX | SHARED | IS_64)
-    return MemType(bounds, address, bool(flags & SHARED))
+    flags, address, bounds = limits(r, HAS_MAX | SHARED | IS_64 | PAGE_SIZE)
+    page = PAGE
+    if flags & PAGE_SIZE:
+        pos = r.pos
+        exponent = r.u32()
+        if exponent > 64:
+            raise r.fail("invalid custom page size", pos)
+        page = 1 << exponent
+    return MemType(bounds, address, bool(flags & SHARED), page)
 
 
 def global_type(r: Reader) -> GlobalType:

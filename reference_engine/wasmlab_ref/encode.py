@@ -14,6 +14,7 @@ from .decode import (
     MAGIC,
     NUMBER_TYPES,
     PACKED_TYPES,
+    PAGE_SIZE,
     SECTIONS,
     SHARED,
     USES_DATA_INDEX,
@@ -22,6 +23,7 @@ from .decode import (
 from .isa import BY_MNEMONIC, MEMARGS, Instruction
 from .syntax import Active, Cast, Catch, Data, Elem, Export, Expr, Func, Global, Import, Instr, MemArg, Module, Table
 from .types import (
+    PAGE,
     ArrayType,
     CompType,
     ExternType,
@@ -179,7 +181,8 @@ def table_type(t: TableType) -> bytes:
 
 def mem_type(t: MemType) -> bytes:
     """A memory type."""
-    return limits(t.address, t.limits, SHARED if t.shared else 0)
+    flags = (SHARED if t.shared else 0) | (PAGE_SIZE if t.page != PAGE else 0)
+    return limits(t.address, t.limits, flags) + (unsigned(t.page.bit_length() - 1) if flags & PAGE_SIZE else b"")
 
 
 def _global_type(t: GlobalType) -> bytes:

@@ -278,6 +278,7 @@ def match_memtype(sub: MemType, sup: MemType) -> bool:
     return (
         sub.address == sup.address
         and sub.shared == sup.shared
+        and sub.page == sup.page
         and match_limits(sub.limits, sup.limits)
         and applied("Memtype_sub")
     )

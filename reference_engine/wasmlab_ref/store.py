@@ -24,6 +24,8 @@ from .memory_bytes import Bytes, extend, zeroed
 from .outcome import Exhausted
 from .rules import applied, rule
 from .types import (
+    MAX_PAGES,
+    PAGE,
     ArrayType,
     CompType,
     DefType,
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
 Value: TypeAlias = Any
 HostCode: TypeAlias = Callable[..., Sequence[Value]]
 
-PAGE = 1 << 16
-MAX_PAGES = {"i32": 1 << 16, "i64": 1 << 48}
 MAX_ADDRESS = {"i32": (1 << 32) - 1, "i64": (1 << 64) - 1}
 
 
@@ -130,9 +130,10 @@ class MemInst:
     @classmethod
     def new(cls, type_: MemType, account: Account) -> MemInst:
         """Allocate a memory of the minimum size."""
-        account.require(type_.limits.min)
+        size = type_.limits.min * type_.page
+        account.require(-(-size // PAGE))
         try:
-            return cls(type_, account, zeroed(type_.limits.min * PAGE))
+            return cls(type_, account, zeroed(size))
         except (OSError, MemoryError):
             raise Exhausted("memory") from None
 
@@ -144,17 +145,18 @@ class MemInst:
     @property
     def pages(self) -> int:
         """The size in pages."""
-        return len(self.data) // PAGE
+        return len(self.data) // self.initial.page
 
     def grow(self, amount: int) -> int | None:
         """The size in pages before growing, or None where it cannot grow (growmem)."""
         pages = self.pages
-        most = MAX_PAGES[self.initial.address] if self.initial.limits.max is None else self.initial.limits.max
-        if pages + amount > most or not self.account.take(amount):
+        type_, size = self.initial, len(self.data) + amount * self.initial.page
+        most = MAX_PAGES[type_.address, type_.page] if type_.limits.max is None else type_.limits.max
+        if pages + amount > most or not self.account.take(-(-size // PAGE) + -len(self.data) // PAGE):
             return None
         if amount:
             try:
-                self.data = extend(self.data, (pages + amount) * PAGE)
+                self.data = extend(self.data, size)
             except (OSError, MemoryError):
                 return None
         return pages

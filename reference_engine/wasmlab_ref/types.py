@@ -110,13 +110,22 @@ class Limits:
     max: int | None = None
 
 
+PAGE = 1 << 16
+"""The size of a memory's pages, if nothing else is said."""
+
+MAX_PAGES = {("i32", PAGE): 1 << 16, ("i64", PAGE): 1 << 48, ("i32", 1): (1 << 32) - 1, ("i64", 1): (1 << 64) - 1}
+"""How many pages a memory can have, by its address type and their size."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemType:
-    """A memory; `address` is "i32" or "i64"; `shared` by several agents, in the proposal of threads."""
+    """A memory; `address` is "i32" or "i64"; `shared` by several agents, in the proposal of threads; `page`, its pages'
+    size, is another in that of custom page sizes."""
 
     limits: Limits
     address: str = "i32"
     shared: bool = False
+    page: int = PAGE
 
 
 @dataclass(frozen=True, slots=True)

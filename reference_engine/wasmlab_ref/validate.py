@@ -12,6 +12,8 @@ from .outcome import Invalid
 from .rules import applied, listening, rule
 from .syntax import Active, Data, Elem, Expr, Func, Module
 from .types import (
+    MAX_PAGES,
+    PAGE,
     ArrayType,
     CompType,
     DefType,
@@ -38,8 +40,10 @@ T = TypeVar("T")
 Runs = tuple[tuple[int, ValType], ...]
 
 _MEMORY_SIZE = {
-    "i32": (1 << 16, "memory size must be at most 65536 pages (4GiB)"),
-    "i64": (1 << 48, "memory size must be at most 2^48 pages"),
+    ("i32", PAGE): (MAX_PAGES["i32", PAGE], "memory size must be at most 65536 pages (4GiB)"),
+    ("i64", PAGE): (MAX_PAGES["i64", PAGE], "memory size must be at most 2^48 pages"),
+    ("i32", 1): (MAX_PAGES["i32", 1], "memory size must be at most 2^32-1 bytes"),
+    ("i64", 1): (MAX_PAGES["i64", 1], "memory size must be at most 2^64-1 bytes"),
 }
 _TABLE_SIZE = {
     "i32": ((1 << 32) - 1, "table size must be at most 2^32-1"),
@@ -250,7 +254,9 @@ class _Validation:
 
     @rule("Memtype_ok")
     def _memtype(self, t: MemType) -> MemType:
-        self._limits(t.limits, *_MEMORY_SIZE[t.address])
+        if t.page not in (1, PAGE):
+            raise Invalid("invalid custom page size")
+        self._limits(t.limits, *_MEMORY_SIZE[t.address, t.page])
         if t.shared and t.limits.max is None:
             raise Invalid("shared memory must have maximum")
         applied("Memtype_ok")

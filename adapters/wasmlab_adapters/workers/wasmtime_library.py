@@ -33,6 +33,7 @@ SETTINGS = {
     "exceptions": "exceptions",
     "gc": "gc",
     "threads": "threads",
+    "custom-page-sizes": "custom_page_sizes",
 }
 """The settings that switch features on, in releases that have them."""
 FEATURE_MODULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "features.tsv")

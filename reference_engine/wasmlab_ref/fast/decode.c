@@ -139,7 +139,19 @@ static bool get_func_type(wl_reader *r, const wl_deftype **type) {
 
 /* ---- External types -------------------------------------------------------------------------------------------- */
 
-enum { HAS_MAX = 1, SHARED = 2, IS_64 = 4 }; /* flags of limits */
+enum { HAS_MAX = 1, SHARED = 2, IS_64 = 4, PAGE_SIZE = 8 }; /* flags of limits */
+
+/* The exponent of the size of pages. */
+static bool get_page_size(wl_reader *r, bool *by_byte) {
+    const uint8_t *at = r->p;
+    uint32_t exponent;
+    wl_need_feature(r->l, at, WL_FEATURE_CUSTOM_PAGE_SIZES);
+    WL_TRY(wl_get_u32(r, &exponent));
+    if (exponent > 64) return wl_malformed(r->l, at, "invalid custom page size");
+    if (exponent != 0 && exponent != 16) wl_invalid(r->l, at, "invalid custom page size");
+    *by_byte = exponent == 0;
+    return true;
+}
 
 static bool get_bounds(wl_reader *r, wl_bounds *b, uint32_t known, uint64_t largest32, uint64_t largest64, uint32_t wide,
                        const char *message) {
@@ -156,7 +168,8 @@ static bool get_bounds(wl_reader *r, wl_bounds *b, uint32_t known, uint64_t larg
     b->max = UINT64_MAX;
     WL_TRY(wl_get_u64(r, &b->min));
     if (b->has_max) WL_TRY(wl_get_u64(r, &b->max));
-    uint64_t largest = b->is64 ? largest64 : largest32;
+    if (flags & PAGE_SIZE) WL_TRY(get_page_size(r, &b->by_byte));
+    uint64_t largest = b->is64 ? b->by_byte ? UINT64_MAX : largest64 : b->by_byte ? UINT32_MAX : largest32;
     if (b->min > largest || (b->has_max && b->max > largest)) wl_invalid(l, at, "%s", message);
     if (b->min > b->max) wl_invalid(l, at, "size minimum must not be greater than maximum");
     if (b->shared && !b->has_max) wl_invalid(l, at, "shared memory must have maximum");
@@ -177,7 +190,8 @@ static bool get_table_type(wl_reader *r, wl_table *t) {
 }
 
 static bool get_memory_type(wl_reader *r, wl_memory *m) {
-    return get_bounds(r, &m->bounds, HAS_MAX | SHARED | IS_64, (uint64_t)1 << 16, (uint64_t)1 << 48, WL_FEATURE_MEMORY64,
+    return get_bounds(r, &m->bounds, HAS_MAX | SHARED | IS_64 | PAGE_SIZE, (uint64_t)1 << 16, (uint64_t)1 << 48,
+                      WL_FEATURE_MEMORY64,
                       "memory size must be at most 65536 pages (4 GiB), or 2^48 with 64-bit addresses");
 }
 

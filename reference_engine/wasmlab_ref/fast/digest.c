@@ -83,7 +83,7 @@ void wl_memory_digest(const wl_meminst *m, char digest[17]) {
         update(&s, number, 8);
         update(&s, m->data + at, n);
         static const uint8_t zeros[4096]; /* what is not there yet */
-        update(&s, zeros, sizeof zeros - n);
+        update(&s, zeros, (m->size - at < 4096 ? (size_t)(m->size - at) : 4096) - n);
     }
     finish(&s);
     snprintf(digest, 17, "%08x%08x", s.h[0], s.h[1]);

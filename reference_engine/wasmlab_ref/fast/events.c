@@ -547,8 +547,10 @@ bool wl_saw_link(wl_store *x, const wl_module *m, const wl_import *import, const
     }
     case WL_EXT_MEMORY: {
         const wl_meminst *mem = v->p;
-        matches = limits(x, mem->size >> 16, mem->has_max, mem->max, mem->is64, &m->memories[import->index].bounds) &&
-                  applied(x, WL_RULE_MEMTYPE) && applied(x, WL_RULE_EXTERN_MEM);
+        const wl_bounds *to = &m->memories[import->index].bounds;
+        matches = mem->shared == to->shared && mem->by_byte == to->by_byte &&
+                  limits(x, wl_pages(mem), mem->has_max, mem->max, mem->is64, to) && applied(x, WL_RULE_MEMTYPE) &&
+                  applied(x, WL_RULE_EXTERN_MEM);
         break;
     }
     case WL_EXT_GLOBAL: {

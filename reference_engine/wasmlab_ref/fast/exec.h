@@ -170,10 +170,12 @@ struct wl_meminst {
     uint64_t committed; /* bytes that are there; the rest of `size` is zero and appears when touched */
     uint64_t size;      /* bytes */
     uint64_t max;       /* pages */
-    bool is64, shared, mapped, has_max, is_part; /* is_part: of its instance's memory */
+    bool is64, shared, by_byte, mapped, has_max, is_part; /* is_part: of its instance's memory */
     uint64_t reserved;  /* bytes of the mapping */
     struct wl_meminst *next;
 };
+
+static inline uint64_t wl_pages(const wl_meminst *m) { return m->by_byte ? m->size : m->size >> 16; }
 
 struct wl_tableinst {
     wl_refval *elements;

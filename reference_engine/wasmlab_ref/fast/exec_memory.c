@@ -186,7 +186,7 @@ OP(wl_op_global_set2) {
 static inline bool outside(uint64_t at, uint64_t n, uint64_t size) { return at > size || n > size - at; }
 
 OP(wl_op_memory_size) {
-    acc = ((wl_meminst *)ip[2].p)->size >> 16;
+    acc = wl_pages(ip[2].p);
     U64(ip[1].a) = acc;
     NEXT(3);
 }

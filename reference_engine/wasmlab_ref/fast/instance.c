@@ -211,13 +211,23 @@ bool wl_commit(wl_meminst *m, uint64_t bytes) {
     return true;
 }
 
+/* Of 64 KiB, as the store counts them, what pages a memory ever has. */
+static uint64_t whole_pages(uint64_t bytes) { return (bytes >> 16) + ((bytes & 65535) != 0); }
+
+static uint64_t most_pages(const wl_meminst *m) {
+    if (m->by_byte) return m->is64 ? UINT64_MAX : UINT32_MAX;
+    return m->is64 ? (uint64_t)1 << 48 : 65536;
+}
+
 int64_t wl_memory_grow(wl_store *x, wl_meminst *m, uint64_t pages) {
-    uint64_t old = m->size >> 16, most = m->has_max ? m->max : m->is64 ? (uint64_t)1 << 48 : 65536;
-    if (!m->is64 && most > 65536) most = 65536;
-    if (pages > most || old > most - pages || pages > x->pages_left || (x->profile.refuses && pages))
-        return -1;
-    x->pages_left -= pages;
-    m->size += pages << 16;
+    uint64_t old = wl_pages(m), most = m->has_max ? m->max : most_pages(m);
+    if (pages > most || old > most - pages || (x->profile.refuses && pages)) return -1;
+    if (pages >> (m->by_byte ? 47 : 31)) return -1; /* none has so much left */
+    uint64_t size = m->size + (m->by_byte ? pages : pages << 16);
+    uint64_t cost = whole_pages(size) - whole_pages(m->size);
+    if (cost > x->pages_left) return -1;
+    x->pages_left -= cost;
+    m->size = size;
     return (int64_t)old;
 }
 
@@ -260,9 +270,11 @@ int wl_table_init(wl_instance *instance, wl_tableinst *t, uint32_t elem, uint64_
 }
 
 static bool begin_memory(wl_store *x, wl_meminst *m, const wl_bounds *b) {
-    if (b->min > x->pages_left) return false;
-    x->pages_left -= b->min;
-    m->size = b->min << 16;
+    uint64_t cost = b->by_byte ? whole_pages(b->min) : b->min;
+    if (cost > x->pages_left) return false;
+    x->pages_left -= cost;
+    m->size = b->by_byte ? b->min : b->min << 16;
+    m->by_byte = b->by_byte;
     m->max = b->max;
     m->has_max = b->has_max;
     m->is64 = b->is64;
@@ -437,7 +449,8 @@ static bool import_matches(const wl_module *m, const wl_import *import, const wl
     case WL_EXT_MEMORY: {
         const wl_meminst *mem = v->p;
         const wl_bounds *b = &m->memories[import->index].bounds;
-        return mem->shared == b->shared && bounds_match(mem->size >> 16, mem->has_max, mem->max, mem->is64, b);
+        return mem->shared == b->shared && mem->by_byte == b->by_byte &&
+               bounds_match(wl_pages(mem), mem->has_max, mem->max, mem->is64, b);
     }
     case WL_EXT_GLOBAL: {
         const wl_globalinst *g = v->p;

@@ -100,7 +100,7 @@ typedef struct wl_expr {
 
 typedef struct wl_bounds {
     uint64_t min, max; /* pages of 64 KiB, or elements; max is UINT64_MAX where absent */
-    bool has_max, is64, shared; /* shared: of memories only */
+    bool has_max, is64, shared, by_byte; /* the last two of memories only; by_byte: pages are of one byte */
 } wl_bounds;
 
 typedef struct wl_table {

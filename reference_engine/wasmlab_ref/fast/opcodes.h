@@ -24,8 +24,9 @@ enum {
     WL_FEATURE_GC = 1 << 15,
     WL_FEATURE_ANNOTATIONS = 1 << 16,
     WL_FEATURE_THREADS = 1 << 17,
+    WL_FEATURE_CUSTOM_PAGE_SIZES = 1 << 18,
 };
-#define WL_ALL_FEATURES 0x3ffffu
+#define WL_ALL_FEATURES 0x7ffffu
 
 /* X(NAME, name), in the order of the bits */
 #define WL_FEATURES(X) \
@@ -46,7 +47,8 @@ enum {
     X(EXCEPTIONS, "exceptions") \
     X(GC, "gc") \
     X(ANNOTATIONS, "annotations") \
-    X(THREADS, "threads")
+    X(THREADS, "threads") \
+    X(CUSTOM_PAGE_SIZES, "custom-page-sizes")
 
 extern const char *const wl_feature_names[];
 

@@ -227,13 +227,13 @@ static wl_externval spectest(session *s, text name) {
         }
     for (unsigned i = 0; i < 2; i++)
         if (same(name, i ? "table64" : "table")) {
-            wl_table type = {{10, 20, true, i == 1, false}, FUNCREF, {0, 0, 0}};
+            wl_table type = {{10, 20, true, i == 1, false, false}, FUNCREF, {0, 0, 0}};
             if (!s->tables[i]) s->tables[i] = wl_new_table(s->store, &type);
             return (wl_externval){WL_EXT_TABLE, s->tables[i]};
         }
     for (unsigned i = 0; i < 2; i++)
         if (same(name, i ? "shared_memory" : "memory")) {
-            wl_bounds bounds = {1, 2, true, false, i == 1};
+            wl_bounds bounds = {1, 2, true, false, i == 1, false};
             if (!s->memories[i]) s->memories[i] = wl_new_memory(s->store, &bounds);
             return (wl_externval){WL_EXT_MEMORY, s->memories[i]};
         }

@@ -22,7 +22,6 @@ KEYWORDS.update(_KINDS, ("module", "import", "export", "local", "start", "elem",
 KEYWORDS.update(("definition", "instance", "binary", "quote"))
 
 _FUNC = RefType(False, "func")
-_PAGE = 65536
 _WORDS = {"func": "function"}
 _SEGMENTS = {"table": "elem", "memory": "data"}
 """Definitions that can hold a segment."""
@@ -255,6 +254,7 @@ class _ModuleParser:
             return
         start = p.i
         address = types.address_type(p)
+        page = types.page_size(p)
         if not p.opens("data"):
             p.i = start
             self.memories.append(types.memory_type(p))
@@ -262,8 +262,8 @@ class _ModuleParser:
         content = p.strings()
         p.expect(")")
         self.counts["data"] += 1
-        pages = -(-len(content) // _PAGE)
-        self.memories.append(MemType(Limits(pages, pages), address))
+        pages = -(-len(content) // page)
+        self.memories.append(MemType(Limits(pages, pages), address, page=page))
         self.datas.append(Data(content, Active(index, (instr(f"{address}.const", 0),))))
 
     def _global(self) -> None:

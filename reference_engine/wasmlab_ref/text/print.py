@@ -9,6 +9,7 @@ from typing import Any
 from ..isa import BY_MNEMONIC, MEMARGS, Instruction
 from ..syntax import Active, Cast, Catch, Custom, Data, Elem, Export, Expr, Func, Import, Instr, MemArg, Module
 from ..types import (
+    PAGE,
     SHORTHANDS,
     ArrayType,
     CompType,
@@ -153,7 +154,11 @@ def table_type(t: TableType) -> str:
 
 def memory_type(t: MemType) -> str:
     """A memory type."""
-    return _limits(t.address, t.limits) + (" shared" if t.shared else "")
+    return (
+        _limits(t.address, t.limits)
+        + (" shared" if t.shared else "")
+        + ("" if t.page == PAGE else f" (pagesize {t.page})")
+    )
 
 
 def global_type(t: GlobalType) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..types import (
     ABSTRACT_HEAP_TYPES,
+    PAGE,
     SHORTHANDS,
     ArrayType,
     CompType,
@@ -27,7 +28,7 @@ from .cursor import KEYWORDS
 _HEAP_TYPES = frozenset(ABSTRACT_HEAP_TYPES)
 _VALUE_TYPES: dict[str, ValType] = {t: t for t in ("i32", "i64", "f32", "f64", "v128")} | SHORTHANDS
 KEYWORDS.update(_HEAP_TYPES, _VALUE_TYPES, ("i8", "i16", "ref", "null", "mut", "sub", "final", "rec", "field"))
-KEYWORDS.update(("struct", "array", "func", "param", "result", "type", "shared"))
+KEYWORDS.update(("struct", "array", "func", "param", "result", "type", "shared", "pagesize"))
 
 
 def heap_type(p: Context) -> HeapType:
@@ -223,7 +224,19 @@ def memory_type(p: Context) -> MemType:
     """Read a memory type."""
     address = address_type(p)
     bounds = limits(p)
-    return MemType(bounds, address, p.takes("shared"))
+    return MemType(bounds, address, p.takes("shared"), page_size(p))
+
+
+def page_size(p: Context) -> int:
+    """Read the size of a memory's pages; the usual one where there is none."""
+    if not p.opens("pagesize"):
+        return PAGE
+    at = p.i
+    size = p.natural(64)
+    if size.bit_count() != 1:
+        raise p.error("invalid custom page size", at)
+    p.expect(")")
+    return size
 
 
 def table_type(p: Context) -> TableType:
