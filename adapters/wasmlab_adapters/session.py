@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ class _Known:
 
     face: Interface | None
     bridge: Bridge | str = "nothing is exported"
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """The steps that use an instance, and what their outcomes mean."""
+
+    plan: Plan
+    outcome: Callable[[list[Outcome]], Outcome]
 
 
 class Session:
@@ -70,15 +78,17 @@ class Session:
 
     def invoke(self, name: str, export: str, args: Sequence[str] = (), repeat: int = 1) -> Outcome:
         """Call an exported function, `repeat` times; the last call counts."""
-        if self._dialect.native:
-            return self._one("call", name=name, export=export, args=list(args), **_again(repeat))
-        return self._bridged(name, Call(export, tuple(args), repeat))
+        return self.invoke_all([(name, Call(export, tuple(args), repeat))])[0]
+
+    def invoke_all(self, calls: Sequence[tuple[str, Call]]) -> list[Outcome]:
+        """Call functions of instances one after the other, all of them on their way at once."""
+        return self._use_all([self._use(name, call) for name, call in calls])
 
     def get(self, name: str, export: str) -> Outcome:
         """The value of an exported global, or size and shapes of an exported table."""
         if self._dialect.native:
             return self._one("get", name=name, export=export)
-        return self._bridged(name, Reads((export,)))
+        return self._use_all([self._use(name, Reads((export,)))])[0]
 
     def read(self, name: str, export: str) -> Outcome:
         """Observe an exported global, table or memory."""
@@ -99,7 +109,12 @@ class Session:
             self._one("end")
             self._ended = "it is over"
 
-    def _bridged(self, name: str, use: Call | Reads) -> Outcome:
+    def _use(self, name: str, use: Call | Reads) -> _Use | Outcome:
+        """How an instance is used; an outcome where it cannot be."""
+        plan = Plan()
+        if self._dialect.native and isinstance(use, Call):
+            plan.step("call", name=name, export=use.export, args=list(use.args), **_again(use.repeat))
+            return _Use(plan, lambda answers: answers[0])
         known = self._instances.get(name)
         if known is None:
             return Outcome("unsupported", detail=f"no instance {name}")
@@ -109,20 +124,30 @@ class Session:
         (place,) = records.places
         if isinstance(place, str):
             return Outcome("unsupported", detail=place)
-        plan = Plan()
         write(plan, f"{name}!", records.initial)
         again = _again(use.repeat if isinstance(use, Call) else 1)
         call = plan.step("call", name=f"{name}!", export="run", **again)
         read = plan.step("read", name=f"{name}!", export="memory", at=place.address, bytes=place.entry.size)
-        answers = self._ask(plan)
-        if isinstance(answers, Outcome):
-            return answers
-        if answers[call].kind != "returned":
-            return answers[call]
-        record = bytes_read(answers[read], place.entry.size)
-        if isinstance(record, Outcome):
-            return record
-        return found(place.entry, record, use.export if isinstance(use, Call) else use.exports[0])
+        what = use.export if isinstance(use, Call) else use.exports[0]
+
+        def outcome(answers: list[Outcome]) -> Outcome:
+            if answers[call].kind != "returned":
+                return answers[call]
+            record = bytes_read(answers[read], place.entry.size)
+            return record if isinstance(record, Outcome) else found(place.entry, record, what)
+
+        return _Use(plan, outcome)
+
+    def _use_all(self, uses: Sequence[_Use | Outcome]) -> list[Outcome]:
+        answers = iter(self._ask_all([use.plan for use in uses if isinstance(use, _Use)]))
+        outcomes: list[Outcome] = []
+        for use in uses:
+            if isinstance(use, Outcome):
+                outcomes.append(use)
+                continue
+            answer = next(answers)
+            outcomes.append(answer if isinstance(answer, Outcome) else use.outcome(answer))
+        return outcomes
 
     def _one(self, do: str, **keys: Any) -> Outcome:
         plan = Plan()
@@ -131,20 +156,30 @@ class Session:
         return answers if isinstance(answers, Outcome) else answers[0]
 
     def _ask(self, plan: Plan) -> list[Outcome] | Outcome:
-        if self._ended:
-            return Outcome("unsupported", detail=f"no session: {self._ended}")
+        return self._ask_all([plan])[0]
+
+    def _ask_all(self, plans: Sequence[Plan]) -> list[list[Outcome] | Outcome]:
+        """The outcomes of each plan's steps, or the one for all of them where the session is over."""
         engine = self._engine
         if engine.worker.pending():
             raise RuntimeError("cases are on their way: their results come before a session")
-        engine.worker.submit(engine.request(plan.steps, session=self._name), self._deadline)
-        answer = engine.worker.next()
-        outcomes = engine.outcomes(answer, len(plan.steps))
-        if isinstance(outcomes, Outcome):
-            self._ended = f"its engine {outcomes}"
-            if not any(step["do"] == "end" for step in plan.steps):  # else the runner waits for it
-                engine.worker.submit({"steps": [{"do": "end"}], "session": self._name})
-                engine.worker.next()
-        return outcomes
+        sent = [] if self._ended else plans
+        for plan in sent:
+            engine.worker.submit(engine.request(plan.steps, session=self._name), self._deadline)
+        answers: list[list[Outcome] | Outcome] = []
+        for plan in sent:
+            answer = engine.worker.next()
+            if self._ended:
+                answers.append(Outcome("unsupported", detail=f"no session: {self._ended}"))
+                continue
+            outcomes = engine.outcomes(answer, len(plan.steps))
+            if isinstance(outcomes, Outcome):
+                self._ended = f"its engine {outcomes}"
+            answers.append(outcomes)
+        if sent and self._ended and not any(step["do"] == "end" for plan in plans for step in plan.steps):
+            engine.worker.submit({"steps": [{"do": "end"}], "session": self._name})  # else the runner waits for it
+            engine.worker.next()
+        return answers or [Outcome("unsupported", detail=f"no session: {self._ended}")] * len(plans)
 
 
 def _again(repeat: int) -> dict[str, int]:

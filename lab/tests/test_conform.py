@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from wasmlab.errors import UsageError
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.registry import resolve
 from wasmlab_adapters.runner import Worker
+from wasmlab_matrices.load import Limits
 
 BRIDGED = (
     f"cmd:env PYTHONPATH={shlex.quote(os.pathsep.join(sys.path))} {shlex.quote(sys.executable)}"
@@ -217,6 +219,39 @@ def test_what_an_unsupported_module_would_have_done_is_not_held_against_an_engin
     # two modules, a registration of one, what the other would have written, what imports from the first
     assert (found.unsupported, found.failed) == (5, 1)
     assert [failure.line for failure in found.failures] == [10]
+
+
+MANY = "\n".join(
+    ['(module (global $g (mut i32) (i32.const 0)) (func (export "f") (result i32) (global.set $g (i32.add '
+     '(global.get $g) (i32.const 1))) (global.get $g)) (func (export "t") unreachable))']
+    + [f'(assert_return (invoke "f") (i32.const {n}))' for n in range(1, 101)]
+    + ['(assert_trap (invoke "t") "unreachable")', '(assert_return (invoke "f") (i32.const 101))', "(module)"]
+    + ['(assert_return (invoke "f"))']
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["ref/py", pytest.param("v8", marks=pytest.mark.engine)])
+def test_calls_in_a_row_are_made_in_order(name: str, tmp_path: Path) -> None:
+    with Engine(resolve(name)) as engine:
+        found = tally(MANY, engine, tmp_path)
+    assert found.failures == []
+    assert (found.passed, found.unsupported) == (104, 1)  # the last call is to another module
+
+
+DYING = """(module (func (export "f") (result i32) (i32.const 1)) (func (export "g") (loop (br 0))))
+(assert_return (invoke "f") (i32.const 1))
+(assert_return (invoke "g"))
+(assert_return (invoke "f") (i32.const 1))
+(module (func (export "f") (result i32) (i32.const 1)))
+"""
+
+
+def test_after_a_call_that_does_not_end_the_store_is_gone(tmp_path: Path) -> None:
+    with Engine(replace(resolve("ref/py"), limits=Limits(startup=60, deadline=0.5))) as engine:
+        found = tally(DYING, engine, tmp_path)
+        assert [(failure.line, failure.got[:9]) for failure in found.failures] == [(3, "timed out")]
+        assert (found.passed, found.unsupported) == (2, 2)
+        assert tally(GOOD, engine, tmp_path).failed == 0
 
 
 class Modest(Engine):

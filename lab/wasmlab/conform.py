@@ -16,6 +16,7 @@ from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.lowering import face_of
 from wasmlab_adapters.session import Session
 from wasmlab_ref import script as s
+from wasmlab_ref.bridge import Call
 from wasmlab_ref.case import Outcome
 from wasmlab_ref.encode import encode
 from wasmlab_ref.expect import argument, pattern, returned, trapped
@@ -153,9 +154,22 @@ class _Runner:
         self.shadow = Shadow()
         self.acted = ""
         """The instance, or the refused module, that the check at work is about."""
+        self.ahead: dict[int, Outcome] = {}
+        """Outcomes of calls that were made ahead, by the identities of their actions."""
         self.data: dict[str, bytes] = {}
         """The modules of instances by their names, and what was to be refused."""
         self.count = 0
+
+    def call_ahead(self, commands: Sequence[s.Command]) -> None:
+        """Make the calls of commands that stand in a row: waiting for each costs more than the call."""
+        actions = [action for command in commands if (action := _call_of(command)) and action.id not in self.missing]
+        actions = [action for action in actions if action.id in self.instances]
+        calls = [
+            (self.instances[action.id], Call(action.name, tuple(argument(a) for a in action.args)))
+            for action in actions
+        ]
+        outcomes = self.session.invoke_all(calls)
+        self.ahead = {id(action): outcome for action, outcome in zip(actions, outcomes, strict=True)}
 
     def check(self, command: s.Command) -> tuple[str, str, str]:
         """Status, what was expected, what came."""
@@ -274,6 +288,8 @@ class _Runner:
         self.acted = name = self._instance(action.id)
         if isinstance(action, s.Get):
             return self.session.get(name, action.name)
+        if outcome := self.ahead.pop(id(action), None):
+            return outcome
         return self.session.invoke(name, action.name, tuple(argument(a) for a in action.args))
 
     def _refuse(self, source: s.ModuleSource, quote: bool = True, custom: bool = False) -> Outcome:
@@ -331,7 +347,9 @@ def _run_script(script: Script, engine: Engine) -> Tally:
         return tally
     with engine.session() as session:
         runner = _Runner(session, engine, script.unaware)
-        for command in commands:
+        for number, command in enumerate(commands):
+            if number % AHEAD == 0 or _call_of(commands[number - 1]) is None:
+                runner.call_ahead(_calls(commands, number))
             status, expected, got = runner.check(command)
             if apart(script.name) and got.startswith(("lab fault", "no instance")):
                 status = UNSUPPORTED  # wasmlab does not know the proposal
@@ -339,6 +357,24 @@ def _run_script(script: Script, engine: Engine) -> Tally:
             tally.assertions += kind.startswith("assert")
             _count(tally, status, Failure(script.name, command.line, kind, expected, got))
     return tally
+
+
+AHEAD = 32
+"""Calls that are on their way at once, where a script has so many in a row."""
+
+
+def _calls(commands: Sequence[s.Command], start: int) -> Sequence[s.Command]:
+    """The commands from there on that only call, up to the next multiple of AHEAD."""
+    end = start
+    while end < len(commands) and _call_of(commands[end]) and (end == start or end % AHEAD):
+        end += 1
+    return commands[start:end]
+
+
+def _call_of(command: s.Command) -> s.Invoke | None:
+    """The call that a command makes, if nothing but that can happen in it."""
+    action = command.action if isinstance(command, s.AssertReturn | s.AssertTrap | s.AssertException) else command
+    return action if isinstance(action, s.Invoke) else None
 
 
 def _command_name(command: s.Command) -> str:
