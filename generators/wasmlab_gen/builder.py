@@ -26,6 +26,7 @@ from wasmlab_ref.syntax import (
     Table as TableDef,
 )
 from wasmlab_ref.types import (
+    PAGE,
     ArrayType,
     FuncRef,
     FuncType,
@@ -88,6 +89,9 @@ class Builder:
         self.reentered: Function | None = None  # the function that the host calls back
         self.stillborn = False
         self.dense = False
+        self.made = source.pick((("func", "any"), ("func",), ("func", "any"), ("func", "any", "extern")))
+        # the hierarchies of which there are constants other than null, if null will do: a release that cannot make
+        # them refuses all the module
         self.bottoms = source.below(4) == 3  # types that only null has
         self._options: dict[tuple[Special, Any], Sequence[Any]] = {}
         self._lacks: dict[Group, bool] = {}
@@ -207,7 +211,14 @@ class Builder:
         if imported:
             self.imports.append(imported)
         else:
-            self.memory_defs.append(memory.type(memory.pages, memory.max))
+            most = memory.max
+            if memory.page == PAGE:
+                most = self.most(most, (1 << 16, 1 << 48)[memory.address == "i64"])
+            self.memory_defs.append(memory.type(memory.pages, most))
+
+    def most(self, wanted: int | None, top: int) -> int | None:
+        """The limit to declare: instead of none, also the greatest there is."""
+        return self.source.pick((None, None, top)) if wanted is None else wanted
 
     def add_table(self, table: Table, init: Expr | None = None, imported: Import | None = None) -> None:
         table.index = len(self.tables)
@@ -215,7 +226,8 @@ class Builder:
         if imported:
             self.imports.append(imported)
         else:
-            type_ = TableType(Limits(table.size, table.max), table.element, table.address)
+            most = self.most(table.max, ((1 << 32) - 1, (1 << 64) - 1)[table.address == "i64"])
+            type_ = TableType(Limits(table.size, most), table.element, table.address)
             self.table_defs.append(TableDef(type_, init))
 
     def add_global(self, t: ValType, mutable: bool, init: Expr) -> Global:

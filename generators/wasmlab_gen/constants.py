@@ -39,10 +39,11 @@ def _emit(m: Builder, t: ValType, fuel: int, code: list[Instr]) -> None:
 def _reference(m: Builder, t: RefType, fuel: int, code: list[Instr]) -> None:
     s = m.source
     solid = RefType(False, t.heap)
-    if not m.inhabited(solid) or (t.nullable and (fuel <= 0 or s.below(3) == 0)):
+    top = m.types.top(t.heap)
+    simple = top not in m.made
+    if not m.inhabited(solid) or (t.nullable and (fuel <= 0 or simple or s.below(3) == 0)):
         code.append(instr("ref.null", t.heap))
         return
-    top = m.types.top(t.heap)
     if top == "func":
         code.append(instr("ref.func", s.pick(m.referable(t.heap)).refer()))
     elif top == "extern":

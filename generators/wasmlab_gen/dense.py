@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from wasmlab_ref.syntax import MemArg, instr
+from wasmlab_ref.syntax import Instr, MemArg, instr
 from wasmlab_ref.types import RefType, ValType
 
 from . import calls
@@ -31,6 +31,9 @@ WINDOW = 2
 
 SHAPES = ("i8x16", "i16x8", "i32x4", "i64x2", "f32x4", "f64x2")
 INTEGERS = ("i32", "i64")
+SHIFTS = (".shl", ".shr_s", ".shr_u", ".rotl", ".rotr")
+BITWISE = (".and", ".or", ".xor", ".not", ".andnot", *SHIFTS)
+"""Drawn twice as often: in them the patterns meet that compilers look for."""
 
 KEPT = 5
 """Results of each type that live at once."""
@@ -101,9 +104,19 @@ class Dense(Body):
             self.expr("i32", fuel // 2)
             self.code.append(_SELECT)
             return
-        rows[row].make(self, t, fuel - 1, nan)
-        if kind < 4 and not (self.canonical and nan):
+        if kind < 12 and rows[row].instruction.mnemonic.endswith(SHIFTS):
+            self._shift(rows[row], fuel - 1)
+        else:
+            rows[row].make(self, t, fuel - 1, nan)
+        if kind < 5 and not (self.canonical and nan):
             self._again(t)
+
+    def _shift(self, row: Row, fuel: int) -> None:
+        """By a constant, as most shifts are."""
+        first, count = row.params
+        self.expr(first, fuel)
+        self.const(count, self.constant(count) if self.below(2) else self.below(64))
+        self.code.append(Instr(row.instruction))
 
     def leaf(self, t: ValType) -> None:
         """One of the two values, a constant, or anything else there is."""
@@ -145,8 +158,9 @@ class Dense(Body):
             every = [row for group in made if not m.lacks(group) for row in m.swarm.rows(group) if row.params]
             self._themed[t, ""] = every
         themed = [row for row in every if about(row, self.theme)] or every
-        self._themed[t, self.theme] = themed
-        return themed
+        bits = [row for row in themed if row.instruction.mnemonic.endswith(BITWISE)]
+        self._themed[t, self.theme] = found = themed + bits
+        return found
 
     # Roots
 
@@ -155,7 +169,7 @@ class Dense(Body):
         numbers = self.module.numbers()
         t = self.source.pick(numbers)
         self.theme = self._theme(t) if self.below(3) else ""
-        kind, fuel = divmod(self.below(16 * 6), 6)
+        kind, fuel = divmod(self.below(16 * 5), 5)
         fuel += 2
         if kind == 0:
             self._branch(t, fuel)
@@ -173,7 +187,9 @@ class Dense(Body):
             self.keep(t)
 
     def _theme(self, t: ValType) -> str:
-        shapes = SHAPES if t == "v128" else INTEGERS if t in INTEGERS else (str(t),)
+        shapes = (
+            SHAPES if t == "v128" else (*INTEGERS, *[f"{t} alone"] * 2) if t in INTEGERS else (str(t), f"{t} alone")
+        )
         return shapes[self.below(len(shapes))]
 
     def keep(self, t: ValType) -> None:
@@ -248,8 +264,13 @@ _SELECT = instr("select", None)
 
 
 def about(row: Row, theme: str) -> bool:
-    """Is a row about a shape or width, as operand or as result?  Those of no shape are about every shape."""
+    """Is a row about a shape or width, as operand or as result, or about nothing else?
+
+    Those of no shape are about every shape.
+    """
     name = row.instruction.mnemonic
+    if theme.endswith(" alone"):
+        return {*row.params, *(row.instruction.results or ())} == {theme.removesuffix(" alone")}
     return not theme or theme in name.replace(f"{theme}x", "") or ("x" in theme and name.startswith("v128."))
 
 

@@ -34,7 +34,7 @@ def draw_module(
     """A module, ready to build, that may import what is offered."""
     m = Builder(source, swarm, config, groups)
     take(m, offered, len(m.types.subs))
-    if source.chance(config.log):
+    if source.chance(min(config.log * (3 if m.has("gc") else 1), 100)):  # the host collects garbage
         take_hosts(m)
     m.stillborn = bool(offered) and source.chance(min(3 * config.traps, 100))
     m.dense = source.chance(config.dense)
@@ -152,7 +152,7 @@ def _tables(m: Builder) -> None:
             if m.inhabited(solid):
                 element = solid if s.below(3) == 0 else element
                 init = constant(m, solid)
-        m.add_table(Table(0, element, address, size, size + s.pick((0, 1, 4))), init)
+        m.add_table(Table(0, element, address, size, s.pick((size, size + 1, size + 4, None))), init)
 
 
 def _offset(m: Builder, address: str, at: int) -> Expr:
@@ -195,7 +195,7 @@ def _elems(m: Builder) -> None:
         m.add_elem(table.element, (constant(m, table.element),), Active(table.index, _offset(m, table.address, end)))
     if m.has("bulk-memory"):
         wanted = [FUNCREF, *(m.nullable_types() if m.has("reference-types") else []), *_elements(m) * 4]
-        for _ in range(s.pick((0, 1, 0, 1, 2))):
+        for _ in range(s.pick((0, 1, 0, 1, 2)) + (m.has("gc") and s.below(2))):
             t = s.pick(wanted)
             if t == FUNCREF and not m.has("reference-types"):
                 t = RefType(False, "func")

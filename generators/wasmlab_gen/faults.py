@@ -115,6 +115,11 @@ def _address(b: Body, address: str, number: int) -> None:
     b.const(address, number % (1 << (32 if address == "i32" else 64)))
 
 
+def _far(address: str) -> tuple[int, ...]:
+    """Addresses beyond all that there is: of 64 bits also those of which a half would be near."""
+    return (-1, 1 << 31) if address == "i32" else (-1, 1 << 31, 1 << 32, 1 << 63, (1 << 32) + 1)
+
+
 def _end(b: Body, memory: Memory) -> int:
     """A size that is the memory's or more: the least most of the time, since few grow."""
     if memory.max is None or b.below(2):
@@ -147,6 +152,8 @@ def _access(rows: list[Row]) -> Make:
                 address, offset = 1 + b.below(8), last
             case 2:
                 address, offset = -1 - b.below(8), b.below(2)
+            case 3 if memory.address == "i64" and b.below(2):
+                address, offset = b.source.pick(((1 << 32, 0), (0, 1 << 32), ((1 << 32) + 8, 8), (1 << 63, 1 << 63)))
             case _:
                 address, offset = max(last, 0) + 1, b.below(8)
         return _accessed(b, row, memory, address, offset)
@@ -186,27 +193,30 @@ def unshared(b: Body, memory: Memory) -> tuple[ValType, ...]:
     return _accessed(b, row, memory, 8 * b.below(24), 0)
 
 
-def _region(b: Body, end: int) -> tuple[int, int]:
+def _region(b: Body, end: int, address: str) -> tuple[int, int]:
     """Start and length of a region that ends behind `end`; it may be empty."""
-    return b.source.pick(((end + 1, 0), (end, 1), (0, end + 1), (-1, 1), (1, -1)))
+    options = [(end + 1, 0), (end, 1), (0, end + 1), (-1, 1), (1, -1)]
+    options += [(1 << 32, 1), (0, 1 << 32), (1 << 32, 0)] if address == "i64" else []
+    return b.source.pick(options)
 
 
 def _copy(b: Body, to: str, of: str, end_to: int, end_of: int) -> None:
     """The operands of a copy, one side of which is out of bounds."""
-    target, length = _region(b, end_to)
+    wide = "i64" if to == of == "i64" else "i32"  # where one is narrow, lengths are
+    target, length = _region(b, end_to, wide)
     source = 0
     if b.below(2):
-        target, source = 0, _region(b, end_of)[0]
+        target, source = 0, _region(b, end_of, of)[0]
         length = 1
     _address(b, to, target)
     _address(b, of, source)
-    _address(b, "i64" if to == of == "i64" else "i32", length)
+    _address(b, wide, length)
 
 
 def _init(b: Body, address: str, end: int, segment: Segment) -> None:
     """The operands of an initialisation, out of bounds on one side."""
     if b.below(2):
-        numbers = (b.source.pick((end + 1, -1)), 0, 0)
+        numbers = (b.source.pick((end + 1, -1, 1 << 32) if address == "i64" else (end + 1, -1)), 0, 0)
     else:
         numbers = (0, *b.source.pick(((segment.length + 1, 0), (segment.length, 1), (0, segment.length + 1))))
     for t, number in zip((address, "i32", "i32"), numbers, strict=True):
@@ -215,7 +225,7 @@ def _init(b: Body, address: str, end: int, segment: Segment) -> None:
 
 @fault("bulk-memory", _memories)
 def memory_fill(b: Body, memory: Memory) -> None:
-    start, length = _region(b, _end(b, memory))
+    start, length = _region(b, _end(b, memory), memory.address)
     _address(b, memory.address, start)
     b.leaf("i32")
     _address(b, memory.address, length)
@@ -250,21 +260,21 @@ def _makeable(m: Builder) -> Sequence[Table]:
 
 @fault("reference-types", _tables)
 def table_get(b: Body, table: Table) -> tuple[ValType, ...]:
-    _address(b, table.address, b.source.pick((_slots(b, table), _slots(b, table), -1, 1 << 31)))
+    _address(b, table.address, b.source.pick((_slots(b, table), _slots(b, table), *_far(table.address))))
     b.emit("table.get", table.index)
     return (table.element,)
 
 
 @fault("reference-types", _makeable)
 def table_set(b: Body, table: Table) -> None:
-    _address(b, table.address, b.source.pick((_slots(b, table), _slots(b, table), -1, 1 << 31)))
+    _address(b, table.address, b.source.pick((_slots(b, table), _slots(b, table), *_far(table.address))))
     b.leaf(table.element)
     b.emit("table.set", table.index)
 
 
 @fault("reference-types", _makeable)
 def table_fill(b: Body, table: Table) -> None:
-    start, length = _region(b, _slots(b, table))
+    start, length = _region(b, _slots(b, table), table.address)
     _address(b, table.address, start)
     b.leaf(table.element)
     _address(b, table.address, length)

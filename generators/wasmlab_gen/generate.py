@@ -107,5 +107,5 @@ def draw_swarm(source: Source, features: frozenset[str], config: Config) -> Swar
 def _groups(source: Source, swarm: Swarm) -> Sequence[RecType]:
     if "gc" not in swarm.features:
         return ()
-    vectors = ["v128"] if "simd" in swarm.features else []
+    vectors = ["v128"] if "simd" in swarm.features and source.below(2) else []
     return draw_groups(source, ["i32", "i64", "f32", "f64", *vectors])

@@ -29,11 +29,11 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
     if last < 0 or (b.risky() and b.below(2)):
         return _outside(b, memory, max(last, 0), fuel)
     kind = b.below(16)
-    if kind < 6 or (kind < 14 and fuel <= 0):
+    if kind < 5 or (kind < 12 and fuel <= 0):
         offset = b.below(8)
         b.const(memory.address, min(8 * b.below(24), last))
         return min(offset, last - min(8 * 23, last))
-    if kind < 14:
+    if kind < 12:
         mask = b.source.pick(_MASKS) if last >= 0xFFF0 else 0x7F
         b.expr(memory.address, fuel)
         b.mix(memory.address)
@@ -42,7 +42,7 @@ def address(b: Body, memory: Memory, size: int, fuel: int) -> int:
         return b.below(min(last - mask, 32)) if last > mask else 0
     offset = min(b.source.pick((0, 1, 8, last // 2, last)), last)
     b.const(memory.address, last - offset)
-    if kind == 15 and offset < last:  # the end, or the byte before it, at an address that no compiler knows
+    if kind >= 14 and offset < last:  # the end, or the byte before it, at an address that no compiler knows
         b.expr(memory.address, fuel)
         b.const(memory.address, 1)
         b.code += (instr(f"{memory.address}.and"), instr(f"{memory.address}.sub"))

@@ -205,7 +205,12 @@ def table_size(b: Body, table: Table, t: ValType, fuel: int, nan: str) -> None:
 @expression("table.grow", "reference-types", _tables_addressed, of="address")
 def table_grow(b: Body, table: Table, t: ValType, fuel: int, nan: str) -> None:
     b.expr(table.element, fuel // 2)
-    b.const(table.address, b.source.pick((0, 1, 1, 2, 1 << 20, (1 << (32 if t == "i32" else 64)) - 1)))
+    much: tuple[int, ...] = (1 << 20,) if table.max is not None else ()  # what no limit refuses costs time and room
+    if t == "i64":
+        much += (1 << 32, (1 << 32) + 1, (1 << 63) + 1, (1 << 64) - 1)  # little, to an engine that cuts them off
+    elif table.size:
+        much += ((1 << 32) - 1,)
+    b.const(table.address, b.source.pick((0, 1, 1, 2, *much)))
     b.emit("table.grow", table.index)
 
 

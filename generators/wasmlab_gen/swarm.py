@@ -23,8 +23,8 @@ _WEIGHTS = (2, 2, 1, 2, 1, 6, 0)
 class Swarm:
     """The features of a case, and the pools that its expressions and statements are drawn from.
 
-    A pool holds each maker as often as its weight.  What a maker needs of its module may be missing there: it then
-    leaves the choice to another.
+    A pool holds each maker as often as its weight; a few dominate it, so that they are met several times.  What a
+    maker needs of its module may be missing there: it then leaves the choice to another.
     """
 
     def __init__(self, source: Source, features: frozenset[str], whole: bool) -> None:
@@ -94,7 +94,8 @@ class Swarm:
         found: list[Maker] = []
         for row in registry:
             if row.of in kinds and row.feature in self.features:
-                found += [row.draw] * (row.weight * (1 if self.weight(row) < 2 else 2))
+                weight = self.weight(row)
+                found += [row.draw] * (row.weight + 6 if weight == 6 else row.weight * (1 if weight < 2 else 2))
         return found
 
     def _plain(self, kind: str) -> list[Maker]:

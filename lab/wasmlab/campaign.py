@@ -211,7 +211,7 @@ class Shard:
         answers = {engine.name: engine.collect() for engine in self._engines}
         verdict = self._judgement.verdict(case, answers, self._again(case))
         if verdict.diverges:
-            found = None if stop() else self._hunter.examine(index, case, answers, self._again(case), self.batch, stop)
+            found = None if stop() else self._hunter.examine(index, case, answers, self._again, self.batch, stop)
             if found is None:
                 return
             verdict = found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from wasmlab_ref.case import Case
 
@@ -21,14 +22,22 @@ from .oracle import BROKEN, Verdict, pairs
 from .plan import EngineLike, Plan, start_all
 from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, signature_of, size
+from .subtract import without
 from .trace import last_words
 
 STALE = 3
-"""Reductions in a row that brought nothing new, after which divergences of that key which contain the opcodes of a
-known signature are counted under it; one in a while is still reduced."""
+"""Reductions in a row that brought nothing new (no signature, or one that only adds opcodes to a known one), after
+which divergences of that key which contain the opcodes of a known signature are counted under it; one in a while is
+still reduced."""
 
 AGAIN = 8
-"""Which of the crashes at one place in an engine's sources is reduced once more: it may become smaller."""
+"""Which of the crashes at one place in an engine's sources is reduced once more, where what is known is large."""
+
+LARGE = 20
+"""Instructions."""
+
+TELLING = 6
+"""Opcodes of a signature that is small enough to say what goes wrong."""
 
 SLOW = 3
 """How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
@@ -49,6 +58,10 @@ ONE_PROCESSOR = Verdict("inconclusive", "seen on one emulated processor only")
 """What QEMU does as one model of a processor and not as another is no word about an engine."""
 
 
+Rerun: TypeAlias = Callable[[Case], Again]
+"""What runs a case again, engine by engine."""
+
+
 class Hunter:
     """Confirms divergences in fresh processes, reduces and signs them."""
 
@@ -56,6 +69,7 @@ class Hunter:
         self.plan, self.judgement = plan, judgement
         self._signatures: defaultdict[str, dict[str, Signature]] = defaultdict(dict)
         self._sizes: dict[str, int] = {}
+        self._said: dict[tuple[str, str], str] = {}
         self._met: Counter[str] = Counter()
         self._stale: Counter[str] = Counter()
 
@@ -64,18 +78,21 @@ class Hunter:
         index: int,
         case: Case,
         answers: dict[str, Any],
-        full: Again,
+        rerun: Rerun,
         batch: Batch,
         stop: Callable[[], bool] = lambda: False,
     ) -> Verdict | None:
-        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end, None if stopped."""
-        found = Verdict("inconclusive", "not reproduced in fresh processes")
+        """Add what a divergence turns out to be to `batch`; the verdict that counts in the end, None if stopped.
+
+        `rerun` runs a case, this one or another, beside those in flight.
+        """
+        found, full = Verdict("inconclusive", "not reproduced in fresh processes"), rerun(case)
 
         def judged(names: tuple[str, ...]) -> Verdict:
             return self.judgement.verdict(case, {name: answers[name] for name in names}, full)
 
         for names in pairs(answers, judged):
-            again = self._examine(index, case, names, judged(names), batch, stop)
+            again = self._examine(index, case, names, judged(names), rerun, batch, stop)
             if again is None:
                 return None
             if again.diverges or (again == ONE_PROCESSOR and not found.diverges):
@@ -83,11 +100,23 @@ class Hunter:
         return found
 
     def _examine(
-        self, index: int, case: Case, names: tuple[str, ...], verdict: Verdict, batch: Batch, stop: Callable[[], bool]
+        self,
+        index: int,
+        case: Case,
+        names: tuple[str, ...],
+        verdict: Verdict,
+        rerun: Rerun,
+        batch: Batch,
+        stop: Callable[[], bool],
     ) -> Verdict | None:
         key = str(key_of(verdict))
         self._met[key] += 1
-        if alike := self._alike(key, key_of(verdict).placed, case):
+        alike = ""
+        if not costly(verdict):
+            alike, case, verdict = self._beyond_known(case, names, verdict, rerun)
+            key = str(key_of(verdict))
+        said = (key, words(verdict))
+        if alike := alike or self._alike(key, key_of(verdict).placed, case) or self._said.get(said, ""):
             batch.again[alike] += 1
             return verdict
         again = verdict
@@ -100,13 +129,16 @@ class Hunter:
                 models = self._other_models(case, engines, verdict, stack)
                 if models is None:
                     return ONE_PROCESSOR
-                slow = SLOW if (BROKEN | {"timed out"}) & {outcome.kind for outcome in again.outcomes.values()} else 1
+                slow = SLOW if costly(again) else 1
                 budget = Budget(self.plan.reduce_seconds * slow, stop, clock=partial(processor_time, engines))
                 tries = TRIES if attempt else 1
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
                 known = self.plan.known.reason(signature, engines)
-                new = signature.id not in self._signatures[key]
+                new = not any(
+                    set(other.opcodes).issubset(signature.opcodes) and other.values == signature.values
+                    for other in self._signatures[key].values()
+                )
                 better = fields["size"] < self._sizes.get(signature.id, fields["size"] + 1)
                 if better and slow == 1 and fields["stage"] != "probe":
                     fields["trace"] = last_words(fields["reduced"], engines)
@@ -120,8 +152,27 @@ class Hunter:
             fields["confirmed"] = confirmed(fields["reduced"], names, self.plan.resolve, self.judgement)
         self._stale[key] = 0 if new else self._stale[key] + 1
         self._signatures[key][signature.id] = signature
+        if said[1]:
+            self._said[said] = signature.id
         batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again
+
+    def _beyond_known(
+        self, case: Case, names: tuple[str, ...], verdict: Verdict, rerun: Rerun
+    ) -> tuple[str, Case, Verdict]:
+        """The id of the known signature that explains a divergence, or "" and the case without what is known."""
+        for signature in self._signatures[str(key_of(verdict))].values():
+            less = without(case, signature.opcodes) if len(signature.opcodes) <= TELLING else None
+            if less is None:
+                continue
+            again = rerun(less)
+            found = self.judgement.verdict(less, {name: again(name) for name in names}, again)
+            if found.kind == "agree":
+                return signature.id, case, verdict
+            if not found.diverges or costly(found):
+                continue
+            case, verdict = less, found
+        return "", case, verdict
 
     def _other_models(
         self, case: Case, engines: Sequence[EngineLike], verdict: Verdict, stack: ExitStack
@@ -142,11 +193,15 @@ class Hunter:
         """The id of a signature to count a case under without reducing it; never one whose opcodes it lacks.
 
         Where the key names the place of a crash, it is all of the signature: reducing another brings at most a
-        smaller case, which is tried once more.
+        smaller case, which is tried once more where it is large.
         """
         met = self._met[key]
-        if placed and self._signatures[key] and met != AGAIN:
-            return next(iter(self._signatures[key]))
+        if (
+            placed
+            and (known := next(iter(self._signatures[key]), ""))
+            and (met != AGAIN or self._sizes[known] <= LARGE)
+        ):
+            return known
         if self._stale[key] < STALE or met & (met - 1) == 0:
             return ""
         present = frozenset(opcodes(case))
@@ -157,6 +212,18 @@ def processor_time(engines: Sequence[EngineLike]) -> float:
     """Seconds of processor time that this process and those of the engines used: they take turns."""
     workers = (getattr(engine, "processor_time", float)() for engine in engines)
     return time.process_time() + float(sum(workers))
+
+
+def costly(verdict: Verdict) -> bool:
+    """Does each run that shows it cost a process, or much time?"""
+    return not (BROKEN | {"timed out"}).isdisjoint(outcome.kind for outcome in verdict.outcomes.values())
+
+
+def words(verdict: Verdict) -> str:
+    """What engines that refuse a module say of it, without numbers: where that is the same, so is the reason."""
+    outcomes = (verdict.outcomes[name] for name in sorted(verdict.outcomes))
+    said = [outcome.detail for outcome in outcomes if outcome.kind in ("malformed", "invalid")]
+    return re.sub(r"(0x)?[0-9a-f]*[0-9][0-9a-f]*", "#", " / ".join(said))
 
 
 def times_out(verdict: Verdict) -> bool:

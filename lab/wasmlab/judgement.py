@@ -28,6 +28,9 @@ FUEL = 2_000_000
 STACK = 1
 """Percent of its stack that the reference may use for an engine's exhaustion to be a finding."""
 
+BEYOND_DOUBT = BROKEN | {"malformed", "invalid"}
+"""Where one of the outcomes that differ is such, nothing that the standard leaves open explains it."""
+
 ABSENT = "no instance"
 """How answers begin that are about an instance which did not come to life."""
 
@@ -85,7 +88,7 @@ class Judgement:
         if found.diverges and found.stage == "instantiate" and found.step is not None:
             answers = self._excused(case, answers, found.step)
             found = judge(case, answers, self.merged)
-        if self.arbiter is None or any(outcome.kind in BROKEN for outcome in found.outcomes.values()):
+        if self.arbiter is None or any(outcome.kind in BEYOND_DOUBT for outcome in found.outcomes.values()):
             return found
         if found.diverges and any(map(may_be_open, opcodes(case))):
             found = self._explained(case, answers, again, found)
