@@ -175,13 +175,13 @@ fn failure(error: WasmError) -> Failure {
         "trap" if words == HOST_DEPTH || words == "call stack exhausted" => Failure::new("exhausted", "call stack"),
         "exhaustion" => Failure::new("exhausted", words),
         "trap" => Failure::new("trapped", words),
-        "invalid" if words.starts_with("interp: ") => Failure::unsupported(words),
         // So it calls a segment that does not fit.
         "unlinkable" if words.starts_with("out of bounds") || words == "offset is negative" => {
             Failure::new("trapped", words)
         }
         "unlinkable" if words == "unknown table" => Failure::new("invalid", words), // of a segment
-        "malformed" | "invalid" => Failure::new("invalid", words),
+        // The module was validated before: these are the compiler's, or the interpreter's, own.
+        "malformed" | "invalid" => Failure::unsupported(words),
         "unlinkable" => Failure::new("unlinkable", words),
         class => Failure::unsupported(format!("{class}: {words}")),
     }
