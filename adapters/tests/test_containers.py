@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wasmlab_adapters import containers, emulation, runner, strays
+from wasmlab_adapters import containers, emulation, images, runner, strays
 from wasmlab_adapters.containers import Container, Frames
 from wasmlab_adapters.emulation import Machine
 from wasmlab_adapters.errors import EngineNameError, EngineUnavailable
@@ -206,6 +206,30 @@ def test_frames_cut_anywhere() -> None:
             data = data[size:]
         assert out == b"".join(text for stream, text in pieces if stream == 1)
         assert bytes(frames.errors) == b"".join(text for stream, text in pieces if stream == 2)
+
+
+def test_an_image_that_is_there_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there: set[str] = set()
+    monkeypatch.setattr(images, "ready", lambda arch: None)
+    monkeypatch.setattr(images, "_context", lambda arch: b"")
+    monkeypatch.setattr(images, "_there", lambda tag, arch: tag in there)
+    monkeypatch.setattr(images, "cache_folder", lambda: tmp_path)
+
+    def locked(arch: str) -> Any:
+        raise BlockingIOError("somebody makes an image")
+
+    monkeypatch.setattr(images, "_locked", locked)
+    base = images._base_tags("riscv64")[1]
+    package = images.Installed("toy-1.0", tmp_path)
+    for tag in (base, lab := images._lab_tag("riscv64", base)):
+        with pytest.raises(BlockingIOError):
+            images.ensure("riscv64")
+        there.add(tag)
+    assert images.ensure("riscv64") == lab
+    with pytest.raises(BlockingIOError):
+        images.ensure("riscv64", package)
+    there.add(tag := images._engine_tag(package.name, lab))
+    assert images.ensure("riscv64", package) == tag
 
 
 def test_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,8 @@ def ensure(arch: str, package: Installed | None = None, make: bool = True) -> st
     what has that tag is something else.
     """
     ready(arch)
+    if found := _finished(arch, package):  # whoever makes another one has the lock for minutes
+        return found
     with _locked(arch):
         base = next((tag for tag in _base_tags(arch) if _there(tag, arch)), "")
         if not base:
@@ -95,6 +97,16 @@ def ensure(arch: str, package: Installed | None = None, make: bool = True) -> st
         if not _there(tag, arch):
             _made(arch, tag, make, lambda: _build_engine(arch, lab, tag, package))
         return tag
+
+
+def _finished(arch: str, package: Installed | None) -> str:
+    """The tag of the image that `ensure` is asked for, where it is there; else ""."""
+    base = next((tag for tag in _base_tags(arch) if _there(tag, arch)), "")
+    if not base:
+        return ""
+    lab = _lab_tag(arch, base)
+    tag = _engine_tag(package.name, lab) if package else lab
+    return tag if _there(tag, arch) else ""
 
 
 def c_compiler(arch: str) -> str:
