@@ -45,6 +45,8 @@ class Session:
         self.registered: dict[str, Any] = {}
         self.host_functions: dict[str, Any] = {}
         self.fuel: int | None = None
+        self.scripted = False
+        """Whether it lives on for other requests, as those of scripts do."""
 
     def refuel(self) -> None:
         """Give the next instantiation or call its fuel."""
@@ -83,6 +85,9 @@ class Session:
             self.instance(of)
         module, data = library.module(step["module"], of is not None)
         externs = [self.resolve(module_name, name, of) for module_name, name in step.get("imports", ())]
+        if not self.scripted and library.api.limited and any(map(self.store.is_shared_memory, externs)):
+            # An access to it that is out of bounds would end the process: its place is found in both of two instances.
+            raise Failed("unsupported", "a shared memory of two instances")
         self.refuel()
         self.instances[step["name"]] = self.store.instantiate(module, data, externs)
         self.called.clear()
@@ -249,7 +254,7 @@ class Worker:
         name = request.get("session")
         session = self.sessions.pop(name, None) if name is not None else None
         session = session or Session(self.library, self.host)
-        session.fuel = request.get("fuel")
+        session.fuel, session.scripted = request.get("fuel"), name is not None
         self.host.session, self.host.trace, self.host.depth = session, [], 0
         full = request.get("observe") == "full"
         try:

@@ -110,6 +110,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def is_function(self, extern: Any) -> bool: ...
 
+    def is_shared_memory(self, extern: Any) -> bool:
+        """Whether it is a memory that is shared; releases whose API knows of none say no."""
+        return False
+
     @abc.abstractmethod
     def invoke(self, extern: Any, args: list[int]) -> tuple[int, int]:
         """Call a function with i32s, without results: addresses of the error and of the trap that it ended in."""
@@ -236,6 +240,9 @@ class Handles(Store):
 
     def is_function(self, extern: Any) -> bool:
         return bool(extern.raw[0] == FUNC)
+
+    def is_shared_memory(self, extern: Any) -> bool:
+        return bool(extern.raw[0] == SHARED_MEMORY)
 
     def invoke(self, extern: Any, args: list[int]) -> tuple[int, int]:
         trap, arguments = c_void_p(), None
