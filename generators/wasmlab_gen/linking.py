@@ -61,7 +61,7 @@ def take(m: Builder, offered: Sequence[Offer], shared: int) -> None:
             continue
         if isinstance(part, Function) and len(m.functions) < 4:
             _function(m, offer, shared)
-        elif isinstance(part, Memory) and part.shared and m.source.below(4):
+        elif isinstance(part, Memory) and part.shared and m.source.below(16):
             continue  # what two instances share ends Wasmtime's process where an access is out of bounds
         elif isinstance(part, Memory) and (m.has("multi-memory") or not m.memories) and memories < 2:
             memories += 1
