@@ -59,7 +59,14 @@ final class Host {
         ExportFunction function = source.export(name);
         var handle = handle(function::apply, (type, args, refs) -> ExportFunction.class
             .getMethod("applyWithRefs", long[].class, Object[].class).invoke(function, args, refs));
-        return new ImportFunction(module, name, source.exportType(name), handle, source);
+        var type = source.exportType(name);
+        try {
+            return ImportFunction.class
+                .getConstructor(String.class, String.class, FunctionType.class, WasmFunctionHandle.class, Instance.class)
+                .newInstance(module, name, type, handle, source);
+        } catch (ReflectiveOperationException error) { // of older releases, which do not ask whose it is
+            return new ImportFunction(module, name, type, handle);
+        }
     }
 
     private interface WithRefs {
