@@ -34,6 +34,7 @@ INTEGERS = ("i32", "i64")
 SHIFTS = (".shl", ".shr_s", ".shr_u", ".rotl", ".rotr")
 BITWISE = (".and", ".or", ".xor", ".not", ".andnot", *SHIFTS)
 """Drawn twice as often: in them the patterns meet that compilers look for."""
+JOINS = (".and", ".or", ".xor", ".andnot", ".add", ".sub")
 
 KEPT = 5
 """Results of each type that live at once."""
@@ -52,6 +53,7 @@ class Dense(Body):
         self.results: dict[ValType, list[int]] = {}
         self.constants: dict[ValType, list[int]] = {}
         self.theme = ""
+        self._kinds: dict[ValType, list[Makers]] = {}
         self._themed: dict[tuple[ValType, str], Makers] = {}
 
     def fill(self) -> None:
@@ -106,10 +108,34 @@ class Dense(Body):
             return
         if kind < 12 and rows[row].instruction.mnemonic.endswith(SHIFTS):
             self._shift(rows[row], fuel - 1)
+        elif kind < 8 and fuel > 1 and joins(rows[row]):
+            self._siblings(rows[row], t)
         else:
             rows[row].make(self, t, fuel - 1, nan)
         if kind < 5 and not (self.canonical and nan):
             self._again(t)
+
+    def _siblings(self, row: Row, t: ValType) -> None:
+        """Operands of one kind, of which compilers make one: two shifts or comparisons, two loads or extensions."""
+        kinds = self._kinds.get(t)
+        if kinds is None:
+            named: dict[str, Makers] = {}
+            for other in self._themed.get((t, "")) or self._rows(t):
+                named.setdefault(kind_of(other), []).append(other)
+            kinds = self._kinds[t] = [rows for name, rows in named.items() if name] or [self._rows(t)]
+        rows = kinds[self.below(len(kinds))]
+        width = int(str(t)[1:]) if t in INTEGERS else 32
+        count = self.below(width)
+        for _ in row.params:
+            made = rows[self.below(len(rows))]
+            if made.instruction.mnemonic.endswith(SHIFTS):
+                self.leaf(t)
+                self.const(made.params[1], count)
+                self.code.append(Instr(made.instruction))
+                count = self.source.pick((width - count, width - count, count, self.below(width)))
+            else:
+                made.make(self, t, self.below(2), "")
+        self.code.append(Instr(row.instruction))
 
     def _shift(self, row: Row, fuel: int) -> None:
         """By a constant, as most shifts are."""
@@ -261,6 +287,23 @@ class Dense(Body):
 
 
 _SELECT = instr("select", None)
+
+
+def kind_of(row: Row) -> str:
+    """What a row has in common with others of its result type; "" for nothing in particular."""
+    name, rule = row.instruction.mnemonic, row.instruction.rule
+    if name.endswith(SHIFTS):
+        return "shift"
+    if rule in ("relop", "vrelop"):
+        return "comparison"
+    if row.size:
+        return "load"
+    return next((word for word in ("extend", "splat", "extract", "mul") if word in name), "")
+
+
+def joins(row: Row) -> bool:
+    """Does it make one of two values, of integers or bits, as compilers expect it of patterns?"""
+    return row.closed and not row.makes and row.instruction.mnemonic.endswith(JOINS)
 
 
 def about(row: Row, theme: str) -> bool:

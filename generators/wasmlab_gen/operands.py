@@ -178,7 +178,7 @@ def divide(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None:
         return None
     share = b.below(fuel + 1) if fuel > 0 else 0
     b.expr(t, fuel - share)
-    if share < 2 or b.below(4) == 0:
+    if share < 1 or b.below(2):
         b.const(t, _divisor(b, t))
     else:
         b.expr(t, share)
@@ -190,8 +190,11 @@ def divide(b: Body, row: Row, t: ValType, fuel: int) -> tuple[Any, ...] | None:
 def _divisor(b: Body, t: str) -> int:
     """A constant divisor: a power of two, its neighbour, the least number; or any."""
     width = int(t[1:])
-    if b.below(2):
+    kind = b.below(8)
+    if kind < 3:
         return b.constant(t) or 1
+    if kind == 3:
+        return b.source.pick((1 << width - 1, 1 << width - 1, (1 << width) - 1, (1 << width - 1) - 1))
     return (b.source.pick((1, -1)) * ((1 << b.below(width)) + b.source.pick((0, 0, 0, 1, -1)))) % (1 << width) or 3
 
 
