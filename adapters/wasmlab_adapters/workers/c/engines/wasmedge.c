@@ -242,7 +242,8 @@ instance *engine_instantiate(store *s, const source *of, outcome *out) {
     WasmEdge_ASTModuleContext *ast = loaded(renamed ? renamed : of->bytes, size, of->of, &result);
     free(renamed);
     if (!ast) { /* malformed and invalid are not told apart: an offset over 2^32 is malformed here, invalid there */
-        fail(out, "invalid", "%s", WasmEdge_ResultGetMessage(result));
+        bool exn = WasmEdge_ResultGetCode(result) == WasmEdge_ErrCode_MalformedRefType; /* in tables and segments */
+        fail(out, exn ? "unsupported" : "invalid", "%s", WasmEdge_ResultGetMessage(result));
         return NULL;
     }
     instance *made = calloc(1, sizeof *made);
