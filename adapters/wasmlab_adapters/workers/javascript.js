@@ -68,6 +68,12 @@ const host = (() => {
       },
     };
   }
+  if (typeof scriptHost !== "undefined")  // whoever embeds the engine
+    return {
+      name: scriptHost.name, args: [...scriptHost.args], text: (path) => scriptHost.text(path),
+      next: () => scriptHost.next(), say: (text) => scriptHost.say(text), keep: (text) => scriptHost.say(text),
+      byName: true, linking: /^(unreachable|out of bounds|integer|invalid conversion|un\w+ element|indirect call)/,  // traps
+    };
   if (typeof scriptArgs !== "undefined")
     return {
       name: "SpiderMonkey shell", args: scriptArgs, text: (path) => os.file.readFile(path),
@@ -250,6 +256,8 @@ function bridge(text) {
   return found;
 }
 
+const isException = (error) => WebAssembly.Exception !== undefined && error instanceof WebAssembly.Exception;
+
 const instance = (name) => {
   const found = session.instances.get(name);
   if (!found) throw new Unsupported(`no instance ${name}`);
@@ -299,7 +307,7 @@ const inOrder = (sources) => ({ "": { get ""() { return sources.shift(); } } });
 function named(step, sources) {
   const imports = Object.create(null);
   (step.imports || []).forEach(([from, name], at) => {
-    (imports[from] = imports[from] || Object.create(null))[name] = sources[at];
+    (imports[from ?? "of"] ??= Object.create(null))[name] = sources[at];
   });
   return imports;
 }
@@ -313,7 +321,7 @@ const steps = {
       const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);
       return space && space[name];
     });
-    const made = withRoom(() => new WebAssembly.Instance(module, of ? inOrder([...sources]) : named(step, sources)));
+    const made = withRoom(() => new WebAssembly.Instance(module, of && !host.byName ? inOrder([...sources]) : named(step, sources)));
     session.instances.set(step.name, made.exports);
   },
   register(step) {
@@ -325,7 +333,7 @@ const steps = {
       try {
         code();
       } catch (error) {
-        if (!(error instanceof WebAssembly.Exception)) throw error;
+        if (!isException(error)) throw error;
       }
     }
     code();
@@ -345,12 +353,12 @@ const steps = {
 
 function outcome(error) {
   const name = (error && error.name) || typeof error, detail = String((error && error.message) || error).slice(0, 2000);
-  if (error instanceof WebAssembly.Exception) return { kind: "threw" };
+  if (isException(error)) return { kind: "threw" };
   if (error instanceof Unsupported) return { kind: "unsupported", detail };
   // What the JavaScript API limits is valid, but for 65,536 pages of a memory with 32 bits.
   if (error instanceof WebAssembly.CompileError)
     return { kind: /implementation limit \((?!65536 )/.test(detail) ? "unsupported" : "invalid", detail };
-  if (error instanceof WebAssembly.LinkError) return { kind: "unlinkable", detail };
+  if (error instanceof WebAssembly.LinkError) return { kind: host.linking && host.linking.test(detail) ? "trapped" : "unlinkable", detail };
   if (error instanceof WebAssembly.RuntimeError && reason) return reason;
   // What an engine cannot provide is a trap to some, an error of the host to others.
   if (/too much recursion|call stack/i.test(detail)) return { kind: "exhausted", detail: "call stack" };
@@ -402,7 +410,7 @@ function answer(line) {
 }
 
 const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge",
-  bridge_memory: true };
+  bridge_memory: true, ...(host.byName && { linking: "names" }) };  // or it reads an import once for all of its name
 host.say(JSON.stringify({ ...hello, features: features() }));
 if (host.serve) host.serve(answer);
 else for (let line = host.next(); line !== null; line = host.next()) answer(line);

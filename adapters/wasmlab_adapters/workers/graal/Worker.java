@@ -1,0 +1,81 @@
+import java.io.BufferedReader;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import org.graalvm.polyglot.Context;
+
+import org.graalvm.polyglot.PolyglotAccess;
+import org.graalvm.polyglot.Source;
+import org.graalvm.polyglot.proxy.ProxyArray;
+import org.graalvm.polyglot.proxy.ProxyExecutable;
+import org.graalvm.polyglot.proxy.ProxyObject;
+
+/** GraalWasm as a JavaScript host: its own interface has no functions of the host, that of GraalJS has all. */
+public final class Worker {
+    private static final BufferedReader IN =
+        new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8), 1 << 20);
+    private static final OutputStream OUT = new FileOutputStream(FileDescriptor.out);
+
+    /** Arguments: javascript.js, what it is called with, and options of engines, `--option=value`. */
+    public static void main(String[] args) throws Exception {
+        var context = Context.newBuilder("js", "wasm").allowExperimentalOptions(true).allowPolyglotAccess(PolyglotAccess.ALL)
+            .out(System.err).option("engine.WarnInterpreterOnly", "false").option("js.webassembly", "true");
+        for (var arg : args) {
+            if (arg.startsWith("--")) {
+                context.option(arg.substring(2, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
+            }
+        }
+        var given = Arrays.stream(args).skip(1).filter(arg -> !arg.startsWith("--")).toArray();
+        var thread = new Thread(null, () -> run(context, args[0], given), "worker", 64L << 20);
+        thread.setUncaughtExceptionHandler((which, error) -> {
+            error.printStackTrace();
+            System.exit(1);
+        });
+        thread.start();
+    }
+
+    private static void run(Context.Builder builder, String script, Object[] args) {
+        try (var context = builder.build()) {
+            var host = context.getBindings("js");
+            host.putMember("scriptHost", ProxyObject.fromMap(java.util.Map.of(
+                "name", "GraalWasm", "args", ProxyArray.fromArray(args),
+                "text", (ProxyExecutable) values -> text(values[0].asString()),
+                "next", (ProxyExecutable) values -> next(),
+                "say", (ProxyExecutable) values -> say(values[0].asString()))));
+            context.eval(Source.newBuilder("js", text(script), "javascript.js").buildLiteral());
+            System.exit(0);
+        }
+    }
+
+    private static String text(String path) {
+        try {
+            return Files.readString(Path.of(path));
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    private static String next() {
+        try {
+            return IN.readLine();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
+    private static Object say(String line) {
+        try {
+            OUT.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+            return null;
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+}
