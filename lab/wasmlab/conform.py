@@ -319,6 +319,8 @@ class _Runner:
             return Outcome(error.stage, detail=str(error))
 
 
+PATIENCE = 6
+"""Deadlines are longer than in campaigns: a script calls a million times in a row, and the machine may be busy."""
 ATTEMPTS = 3
 """Runs of a file, as long as its worker is killed from outside."""
 
@@ -345,7 +347,7 @@ def _run_script(script: Script, engine: Engine) -> Tally:
         status = UNSUPPORTED if apart(script.name) else FAILED
         _count(tally, status, Failure(script.name, error.line or 0, "script", "a script", f"lab fault: {error}"))
         return tally
-    with engine.session() as session:
+    with engine.session(PATIENCE * engine.target.limits.deadline) as session:
         runner = _Runner(session, engine, script.unaware)
         for number, command in enumerate(commands):
             if number % AHEAD == 0 or _call_of(commands[number - 1]) is None:
