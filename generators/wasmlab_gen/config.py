@@ -32,7 +32,7 @@ class Config:
 
     functions: int = 5
     instructions: int = 70
-    dense: int = 28
+    dense: int = 20
     expression: int = 12
     executed: int = 20_000
     modules: int = 3

@@ -24,7 +24,7 @@ from .types import defaultable
 NAMES = {"func": "f", "memory": "m", "table": "t", "global": "g", "tag": "e"}
 
 
-DENSE = 15
+DENSE = 20
 """How many times as large functions of dense code are: for what compilers take to compile them, this is cheap."""
 
 
