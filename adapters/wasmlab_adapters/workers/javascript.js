@@ -319,7 +319,10 @@ const steps = {
     const sources = (step.imports || []).map(([from, name]) => {
       if (of && from === "lab" && name === "memory") return freeMemory(step.memory);
       const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);
-      return space && space[name];
+      const found = space && space[name];
+      // The JavaScript API takes undefined for a reference that a global is imported as.
+      if (found === undefined) throw new WebAssembly.LinkError(`unknown import: ${from} ${name}`);
+      return found;
     });
     const made = withRoom(() => new WebAssembly.Instance(module, of && !host.byName ? inOrder([...sources]) : named(step, sources)));
     session.instances.set(step.name, made.exports);
