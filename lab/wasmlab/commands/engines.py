@@ -73,7 +73,7 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
     from wasmlab_adapters.install import lacking
     from wasmlab_adapters.probed import remembered
     from wasmlab_adapters.registry import resolve
-    from wasmlab_ref.features import FEATURES
+    from wasmlab_ref.features import FEATURES, WASM_3
 
     entries = {name: (row.about, row.features_of(None))} | {
         f"{name}/{key}": (variant.about, row.features_of(variant)) for key, variant in row.variants.items()
@@ -96,8 +96,8 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
             line |= {"version": target.version, "status": status, "installable": True}
             if found := remembered(target):
                 line |= {"features": sorted(found.sound), "probed": {"rules": found.rules, "broken": found.broken}}
-        sound = set(line["features"]) | {"annotations"}
-        yield line | {"lacks": [feature for feature in FEATURES if feature not in sound]}
+        sound = {*line["features"], "annotations"}
+        yield line | {"lacks": [feature for feature in FEATURES if feature in WASM_3 - sound]}
 
 
 @engines.command("install")
