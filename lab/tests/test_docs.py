@@ -19,7 +19,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 SHORTER = [
     (r"--time \w+", "--examples 12"),
     (r"suite fetch core", "suite fetch core --from {core}"),
-    (r"--suite core", "--suite {core} --filter i32.wast"),
+    (r"--suite core(?!/)", "--suite {core} --filter i32.wast"),
+    (r"--suite core/", "--suite {core}/"),
 ]
 """The long ones are run shorter, and offline."""
 

@@ -10,6 +10,7 @@ import ctypes
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from wasmlab_ref.fast import build
 from wasmlab_ref.fast.engine import Get, Load, Step, Store
 from wasmlab_ref.fast.engine import _Limits as LIMITS
 from wasmlab_ref.limits import Limits
+from wasmlab_ref.numerics import functions
+from wasmlab_ref.profile import NAN_PROFILES, Profile
 from wasmlab_ref.text import parse_module
 
 pytestmark = pytest.mark.skipif(
@@ -47,6 +50,35 @@ def binary(text: str) -> bytes:
 def run(*steps: Step, limits: Limits | None = None) -> list[Outcome]:
     with Store(limits=limits) as store:
         return store.run(steps)
+
+
+# NaNs
+
+
+@pytest.mark.parametrize("nan", NAN_PROFILES)
+@pytest.mark.parametrize("name", ["add", "mul", "min", "max", "relaxed_min", "relaxed_max"])
+@pytest.mark.parametrize("shape", ["f32x4", "f64x2"])
+def test_which_of_two_nans(shape: str, name: str, nan: str) -> None:
+    """Of scalars and lanes, quiet and signalling, with each payload first: as the Python path has it."""
+    bits, lanes = int(shape[1:3]), int(shape[4])
+    exponent = {32: 0x7F800000, 64: 0x7FF << 52}[bits]
+    numbers = [
+        exponent,
+        *(exponent | part for part in (1, 2, exponent >> 1 & ~exponent, 3 << bits - 11)),
+        1 << bits - 1,
+    ]
+    profile, code = Profile(nan=nan), [f"{shape}.{name}"] + [f"f{bits}.{name}"] * ("relaxed" not in name)
+    for a, b in product(numbers, numbers):
+        for mnemonic in code:
+            scalar = mnemonic.startswith(f"f{bits}.")
+            count = 1 if scalar else lanes
+            t = f"f{bits}" if scalar else "v128"
+            one, other = (sum(n << bits * i for i in range(count)) for n in (a, b))
+            text = f'(module (func (export "f") (param {t} {t}) (result {t}) ({mnemonic} (local.get 0) (local.get 1))))'
+            with Store(profile) as store:
+                arguments = (f"{t}:{one:x}", f"{t}:{other:x}")
+                found = store.run([Load("m", binary(text)), Invoke("m", "f", arguments)])[1]
+            assert found.values == (f"{t}:{functions(profile)[mnemonic](one, other):x}",), (mnemonic, arguments)
 
 
 # Frames

@@ -25,38 +25,40 @@ NAN_RESULT(double, uint64_t, 0x0008000000000000u, 0x7ff8000000000000u, 0xfff8000
 /* ---- Two operands --------------------------------------------------------------------------------------------- */
 
 /* A result that is a NaN is made elsewhere, so that no handler needs a stack frame. */
-#define FORM(name, T, LHS, RHS, ACC, PUT, WORDS, BODY) \
-    FORM_NAN(name##_A_nan, T, LHS, RHS, ACC, , WORDS) \
+#define FORM(name, T, LHS, RHS, ACC, PUT, WORDS, BODY, NANS) \
+    FORM_NAN(name##_A_nan, T, LHS, RHS, ACC, , WORDS, NANS) \
     static OP(name##_A) { \
         T a = (LHS), b = (RHS); \
         BODY(T, ACC, TAIL(name##_A_nan)); \
         NEXT(WORDS); \
     } \
-    FORM_NAN(name##_D_nan, T, LHS, RHS, ACC, PUT, WORDS) \
+    FORM_NAN(name##_D_nan, T, LHS, RHS, ACC, PUT, WORDS, NANS) \
     static OP(name##_D) { \
         T a = (LHS), b = (RHS); \
         BODY(T, ACC, TAIL(name##_D_nan)); \
         PUT; \
         NEXT(WORDS); \
     }
-#define FORM_NAN(name, T, LHS, RHS, ACC, PUT, WORDS) \
+#define FORM_NAN(name, T, LHS, RHS, ACC, PUT, WORDS, NANS) \
     __attribute__((unused)) COLD static OP(name) { \
-        ACC = NAN_##T(x, LHS, RHS); \
+        ACC = NANS##_##T(x, LHS, RHS); \
         PUT; \
         NEXT(WORDS); \
     }
-#define FORMS(name, T, GET, F, K, ACC, PUT, BODY) \
-    FORM(name##_SS, T, GET(ip[1].b), GET(ip[1].c), ACC, PUT, 2, BODY) \
-    FORM(name##_SK, T, GET(ip[1].b), K, ACC, PUT, 3, BODY) \
-    FORM(name##_AS, T, F, GET(ip[1].c), ACC, PUT, 2, BODY) \
-    FORM(name##_SA, T, GET(ip[1].b), F, ACC, PUT, 2, BODY) \
-    FORM(name##_AK, T, F, K, ACC, PUT, 3, BODY)
+#define FORMS(name, T, GET, F, K, ACC, PUT, BODY, NANS) \
+    FORM(name##_SS, T, GET(ip[1].b), GET(ip[1].c), ACC, PUT, 2, BODY, NANS) \
+    FORM(name##_SK, T, GET(ip[1].b), K, ACC, PUT, 3, BODY, NANS) \
+    FORM(name##_AS, T, F, GET(ip[1].c), ACC, PUT, 2, BODY, NANS) \
+    FORM(name##_SA, T, GET(ip[1].b), F, ACC, PUT, 2, BODY, NANS) \
+    FORM(name##_AK, T, F, K, ACC, PUT, 3, BODY, NANS)
 #define TABLE(name) \
     {name##_SS_A, name##_SS_D, name##_SK_A, name##_SK_D, name##_AS_A, \
      name##_AS_D, name##_SA_A, name##_SA_D, name##_AK_A, name##_AK_D}
 
-#define NAN_float wl_nan32
-#define NAN_double wl_nan64
+#define PLAIN_float wl_nan32
+#define PLAIN_double wl_nan64
+#define EXTREME_float wl_extreme_nan32
+#define EXTREME_double wl_extreme_nan64
 #define ARITHMETIC(T, ACC, OPERATOR, NAN_) \
     T r = a OPERATOR b; \
     if (UNLIKELY(r != r)) NAN_; \
@@ -82,19 +84,19 @@ NAN_RESULT(double, uint64_t, 0x0008000000000000u, 0x7ff8000000000000u, 0xfff8000
 #define PUT64 F64(ip[1].a) = fd
 #define PUT32 F32(ip[1].a) = fs
 #define PUTI U64(ip[1].a) = acc
-#define DEFINE(op, name) \
-    FORMS(f64_##name, double, F64, fd, ip[2].f64, fd, PUT64, op) \
-    FORMS(f32_##name, float, F32, fs, ip[2].f32, fs, PUT32, op)
+#define DEFINE(op, name, NANS) \
+    FORMS(f64_##name, double, F64, fd, ip[2].f64, fd, PUT64, op, NANS) \
+    FORMS(f32_##name, float, F32, fs, ip[2].f32, fs, PUT32, op, NANS)
 #define DEFINE_TEST(op, name) \
-    FORMS(f64_##name, double, F64, fd, ip[2].f64, fd, PUTI, op) \
-    FORMS(f32_##name, float, F32, fs, ip[2].f32, fs, PUTI, op)
-DEFINE(ADD, add)
-DEFINE(SUB, sub)
-DEFINE(MUL, mul)
-DEFINE(DIV, div)
-DEFINE(MIN, min)
-DEFINE(MAX, max)
-DEFINE(COPYSIGN, copysign)
+    FORMS(f64_##name, double, F64, fd, ip[2].f64, fd, PUTI, op, PLAIN) \
+    FORMS(f32_##name, float, F32, fs, ip[2].f32, fs, PUTI, op, PLAIN)
+DEFINE(ADD, add, PLAIN)
+DEFINE(SUB, sub, PLAIN)
+DEFINE(MUL, mul, PLAIN)
+DEFINE(DIV, div, PLAIN)
+DEFINE(MIN, min, EXTREME)
+DEFINE(MAX, max, EXTREME)
+DEFINE(COPYSIGN, copysign, PLAIN)
 DEFINE_TEST(EQ, eq)
 DEFINE_TEST(NE, ne)
 DEFINE_TEST(LT, lt)

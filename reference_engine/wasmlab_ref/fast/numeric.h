@@ -40,6 +40,14 @@ static inline double wl_copysign_double(double a, double b) {
     return wl_double((wl_bits64(a) & 0x7fffffffffffffffu) | (wl_bits64(b) & 0x8000000000000000u));
 }
 
+/* The NaN of min and max, where x86 prefers the second operand. */
+static inline float wl_extreme_nan32(const wl_store *x, float a, float b) {
+    return x->profile.nan == 1 ? wl_nan32(x, b, a) : wl_nan32(x, a, b);
+}
+static inline double wl_extreme_nan64(const wl_store *x, double a, double b) {
+    return x->profile.nan == 1 ? wl_nan64(x, b, a) : wl_nan64(x, a, b);
+}
+
 /* Of operands that are no NaNs; -0 is less than +0. */
 #define WL_MIN_MAX(T, NAN_RESULT, BITS, VALUE) \
     static inline T wl_lesser_##T(T a, T b) { return a < b ? a : b < a ? b : VALUE(BITS(a) | BITS(b)); } \
@@ -50,8 +58,8 @@ static inline double wl_copysign_double(double a, double b) {
     static inline T wl_max_##T(const wl_store *x, T a, T b) { \
         return UNLIKELY(a != a || b != b) ? NAN_RESULT(x, a, b) : wl_greater_##T(a, b); \
     }
-WL_MIN_MAX(float, wl_nan32, wl_bits32, wl_float)
-WL_MIN_MAX(double, wl_nan64, wl_bits64, wl_double)
+WL_MIN_MAX(float, wl_extreme_nan32, wl_bits32, wl_float)
+WL_MIN_MAX(double, wl_extreme_nan64, wl_bits64, wl_double)
 
 /* As wl_nan32 and wl_nan64 for one operand, without a call. */
 static inline float wl_quiet32(const wl_store *x, float a) {

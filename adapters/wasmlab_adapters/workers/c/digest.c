@@ -4,6 +4,6 @@
 void digest_of(uint8_t *data, size_t size, char digest[17]);
 
 void digest_of(uint8_t *data, size_t size, char digest[17]) {
-    wl_meminst memory = {.data = data, .committed = size};
+    wl_meminst memory = {.data = data, .size = size, .committed = size};
     wl_memory_digest(&memory, digest);
 }
