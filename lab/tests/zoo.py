@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any
 
 from wasmlab_ref import numerics
@@ -94,7 +94,6 @@ class LocalEngine:
     version: str = "1"
     features: frozenset[str] = frozenset(FEATURES)
     runs: int = 0
-    target: Any = field(default_factory=lambda: SimpleNamespace(packaged=False))
     queue: deque[tuple[Case, str]] = field(default_factory=deque)
 
     def submit(self, case: Case, observe: str = "digest", deadline: float | None = None) -> None:
