@@ -85,9 +85,7 @@ def ensure(arch: str, package: Installed | None = None, make: bool = True) -> st
     if found := _finished(arch, package):  # whoever makes another one has the lock for minutes
         return found
     with _locked(arch):
-        base = next((tag for tag in _base_tags(arch) if _there(tag, arch)), "")
-        if not base:
-            base = _made(arch, "base", make, lambda: _make_base(arch))
+        base = _base(arch) or _made(arch, "base", make, lambda: _make_base(arch))
         lab = _lab_tag(arch, base)
         if not _there(lab, arch):
             _made(arch, lab, make, lambda: _build_lab(arch, base, lab))
@@ -101,8 +99,7 @@ def ensure(arch: str, package: Installed | None = None, make: bool = True) -> st
 
 def _finished(arch: str, package: Installed | None) -> str:
     """The tag of the image that `ensure` is asked for, where it is there; else ""."""
-    base = next((tag for tag in _base_tags(arch) if _there(tag, arch)), "")
-    if not base:
+    if not (base := _base(arch)):
         return ""
     lab = _lab_tag(arch, base)
     tag = _engine_tag(package.name, lab) if package else lab
@@ -168,6 +165,11 @@ def _base_tags(arch: str) -> tuple[str, str]:
         f"wasmlab-base:{arch}-{_digest(OFFICIAL)}",
         f"wasmlab-base:{arch}-{_digest(SUITE, ' '.join(PACKAGES), hook)}",
     )
+
+
+def _base(arch: str) -> str:
+    """The tag of the base that is there; else ""."""
+    return next((tag for tag in _base_tags(arch) if _there(tag, arch)), "")
 
 
 def _lab_tag(arch: str, base: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from .errors import EngineUnavailable
 from .install import cache_folder, private_folder
 from .probe import FEATURE, Check, probe
+from .registries.order import contents
 from .registry import Target
 from .runner import Worker
 
@@ -98,8 +99,6 @@ def sources() -> str:
     total = hashlib.sha256()
     here = Path(__file__).resolve().parent
     for source in SOURCES:
-        top = here / source
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file() and path.suffix != ".pyc":
-                total.update(f"{path.relative_to(here)}\0".encode() + path.read_bytes())
+        for line in contents(here / source, here):
+            total.update(line)
     return total.hexdigest()

@@ -162,8 +162,8 @@ class _Runner:
 
     def call_ahead(self, commands: Sequence[s.Command]) -> None:
         """Make the calls of commands that stand in a row: waiting for each costs more than the call."""
-        actions = [action for command in commands if (action := _call_of(command)) and action.id not in self.missing]
-        actions = [action for action in actions if action.id in self.instances]
+        there = self.instances.keys() - self.missing.keys()
+        actions = [action for command in commands if (action := _call_of(command)) and action.id in there]
         calls = [
             (self.instances[action.id], Call(action.name, tuple(argument(a) for a in action.args)))
             for action in actions

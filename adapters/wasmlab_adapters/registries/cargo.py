@@ -14,6 +14,8 @@ import re
 import shutil
 from pathlib import Path
 
+from wasmlab_matrices.architectures import load_architectures
+
 from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, locked, no_such_version, source_folder
 
@@ -88,13 +90,9 @@ def _cargo_build(order: Order, source: Path, place: Path) -> Path:
     if not order.native:
         build.append(f"--target={target}")
         linker = f"CARGO_TARGET_{target.upper().replace('-', '_')}_LINKER"
-        env.setdefault(linker, _cross_compiler(order.arch))
+        env.setdefault(linker, f"{load_architectures()[order.arch].triple}-gcc")
     order.run(build, env, SECONDS, source)
     return place / ("." if order.native else target) / "release" / "worker"
-
-
-def _cross_compiler(arch: str) -> str:
-    return f"{_TARGETS[arch].split('-')[0].replace('gc', '')}-linux-gnu-gcc"
 
 
 def _ask_for(order: Order, manifest: Path) -> None:
@@ -115,7 +113,7 @@ def _failed(order: Order, failed: ClientFailed, how: str) -> EngineUnavailable:
         hint = f"rustup target add {_TARGETS[order.arch]}"
         return EngineUnavailable(f"{order.what} needs Rust's standard library for {order.arch}", hint)
     if re.search(r"linker `[^`]*` not found", failed.words):
-        compiler = _cross_compiler(order.arch).removesuffix("-gcc")
-        hint = "apt-get install gcc" if order.native else f"apt-get install gcc-{compiler.replace('_', '-')}"
+        triple = load_architectures()[order.arch].triple.replace("_", "-")
+        hint = "apt-get install gcc" if order.native else f"apt-get install gcc-{triple}"
         return EngineUnavailable(f"{order.what} needs a linker for {order.arch}", hint)
     return EngineUnavailable(f"{order.what} {how}: {failed.reason}")

@@ -10,13 +10,14 @@ import os
 import re
 from pathlib import Path
 
+from wasmlab_matrices.architectures import load_architectures
+
 from ..errors import EngineUnavailable
 from .order import ClientFailed, Order, locked
 
 VERSION = r"[0-9][0-9A-Za-z.]*"
 PROGRAMS = ("apt-get", "apt-cache", "dpkg-deb")
 SOURCES = Path("/etc/apt")
-_TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu", "riscv64": "riscv64-linux-gnu"}
 _LOADERS = {
     "amd64": "lib64/ld-linux-x86-64.so.2",
     "arm64": "lib/ld-linux-aarch64.so.1",
@@ -63,7 +64,8 @@ def run_unpacked(folder: Path, arch: str, program: str, root: str = "") -> list[
     loader = next((path for path in (f"usr/{_LOADERS[arch]}", _LOADERS[arch]) if (folder / path).exists()), None)
     if loader is None:
         raise EngineUnavailable(f"{folder} has no loader for {arch}", "remove the folder, and install again")
-    places = (f"usr/lib/{_TRIPLETS[arch]}", f"lib/{_TRIPLETS[arch]}", "usr/lib", "lib")
+    triple = load_architectures()[arch].triple
+    places = (f"usr/lib/{triple}", f"lib/{triple}", "usr/lib", "lib")
     return [f"{root}/{loader}", "--library-path", ":".join(f"{root}/{path}" for path in places), f"{root}/{program}"]
 
 

@@ -150,10 +150,16 @@ def source_folder(name: str) -> Path:
 def source_digest(name: str, *compile: str) -> str:
     """Changes when the source of a worker does, or how it is compiled: what was built from another is not this one."""
     total = hashlib.sha256("".join(f"{argument}\0" for argument in compile).encode())
-    for path in sorted(source_folder(name).rglob("*")):
-        if path.is_file():
-            total.update(f"{path.relative_to(source_folder(name))}\0".encode() + path.read_bytes())
+    for line in contents(source_folder(name), source_folder(name)):
+        total.update(line)
     return total.hexdigest()
+
+
+def contents(top: Path, root: Path) -> Iterator[bytes]:
+    """For a digest: each file below `top`, or `top` itself, with its path from `root`; not what Python compiled."""
+    for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+        if path.is_file() and path.suffix != ".pyc":
+            yield f"{path.relative_to(root)}\0".encode() + path.read_bytes()
 
 
 def no_such_version(order: Order, newest: Sequence[str]) -> EngineUnavailable:

@@ -660,7 +660,7 @@ const char *wl_status_name(int status) {
         "out of bounds memory access", "out of bounds table access", "undefined element", "uninitialized element",
         "indirect call type mismatch", "out of bounds array access", "null function reference",
         "null structure reference", "null array reference", "null i31 reference", "null exception reference",
-        "null reference", "cast failure", "unaligned atomic", "expected shared memory", "host", "", "fuel", "call stack", "call stack", "gc heap", "locals",
-        "memory", "table", "time"};
+        "null reference", "cast failure", "unaligned atomic", "expected shared memory", "host", "", "fuel", "call stack",
+        "call stack", "gc heap", "locals", "memory", "table", "time"};
     return status >= 0 && (size_t)status < sizeof names / sizeof *names ? names[status] : "";
 }
