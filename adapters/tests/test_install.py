@@ -141,7 +141,7 @@ def test_two_at_once(cache: Path, wheel: Path) -> None:
 def test_no_such_version(cache: Path, wheel: Path) -> None:
     with pytest.raises(EngineUnavailable, match="there is no toy-engine 2.0") as caught:
         install(package(wheel), "2.0")
-    assert caught.value.hint == "newest: 1.0"
+    assert caught.value.hint == "near it: 1.0"
     with pytest.raises(EngineUnavailable, match="pip cannot get no-toy 1.0: ") as caught:
         install(Package("pypi", "no-toy", "1.0"))
     assert "\n" not in str(caught.value)

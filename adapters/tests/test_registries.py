@@ -161,7 +161,7 @@ def test_npm(programs: Path, tmp_path: Path) -> None:
     assert install(toy("npm"), "1.0.1", "amd64") != folder  # any version, side by side
     with pytest.raises(EngineUnavailable, match=r"^there is no @toy/engine-x64 7\.0\.0 for amd64$") as caught:
         install(toy("npm"), "7.0.0", "amd64")
-    assert caught.value.hint == "newest: 1.0.0, 0.9.0"
+    assert caught.value.hint == "near it: 0.9.0, 1.0.0"
 
 
 def test_npm_with_a_wrong_digest(programs: Path, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_go(programs: Path, tmp_path: Path) -> None:
     assert install(row, "1.0.1", "amd64") != native
     with pytest.raises(EngineUnavailable, match=r"^there is no example\.org/toy 7\.0\.0 for amd64$") as caught:
         install(row, "7.0.0", "amd64")
-    assert caught.value.hint == "newest: 1.1.0-rc.1, 1.0.0, 0.9.0"
+    assert caught.value.hint == "near it: 0.9.0, 1.0.0, 1.1.0-rc.1"
 
 
 def test_what_is_built_from_another_source_is_another_engine(programs: Path, tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_cargo(cargo: Path, tmp_path: Path) -> None:
     assert "_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc" in foreign
     with pytest.raises(EngineUnavailable, match=r"^there is no wasmi 7\.0\.0 for amd64$") as caught:
         install(row, "7.0.0", "amd64")
-    assert caught.value.hint == "newest: 2.0.0, 1.0.9, 1.0.0-rc.1"
+    assert caught.value.hint == "near it: 1.0.0-rc.1, 1.0.9, 2.0.0"
     builds = tmp_path / "cache/engines/cargo"
     assert (builds / "wasmi-amd64.build/crates").read_text() == "compiled\n" * 2, "what was compiled is kept"
     assert not list(builds.glob("*.part"))

@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import stat
+import time
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -21,8 +22,10 @@ from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable
 from .registries import REGISTRIES, compiled
-from .registries.order import ClientFailed, Order, locked, source_digest, unusable
+from .registries.order import Order, locked, source_digest, unusable
 
+KEPT = 24 * 3600
+"""Seconds that the part of a killed installation waits to be gone on with."""
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -39,7 +42,7 @@ def cache_folder() -> Path:
 
 def find_installed(package: Package, version: str, arch: str = "") -> Path | None:
     """The folder of an installed package, or None; EngineUnavailable where the cache is not only ours."""
-    folder = _folder(package, version, arch)
+    folder = folder_of(package, version, arch)
     for place in (cache_folder(), cache_folder() / "engines", folder.parent, folder):
         if not os.path.lexists(place):
             return None
@@ -56,11 +59,12 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
     version = version or package.version
     if not re.fullmatch(registry.VERSION, version):
         raise EngineUnavailable(f"{version!r} is no version of {package.name}", f"such as {package.version}")
-    folder = _folder(package, version, arch)
+    folder = folder_of(package, version, arch)
     if found := find_installed(package, version, arch):
         return found
     for place in (cache_folder(), cache_folder() / "engines", folder.parent):
         private_folder(place)
+    sweep(folder.parent)
     with locked(folder.with_name(f"{folder.name}.lock")) as lock:
         if found := find_installed(package, version, arch):  # another process was faster
             return found
@@ -80,37 +84,22 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
     return folder
 
 
+def sweep(registry: Path) -> None:
+    """Remove what killed installations left there a day ago or longer; what is being installed has its lock taken."""
+    for part in registry.glob("*.part"):
+        try:
+            if time.time() - part.stat().st_mtime < KEPT:
+                continue
+            with locked(part.with_suffix(".lock"), wait=False):
+                shutil.rmtree(part, ignore_errors=True)
+        except (OSError, EngineUnavailable):  # somebody is at work on it, or was faster
+            continue
+
+
 def lacking(package: Package) -> str:
     """The programs that an installation needs and that this machine does not have, with commas between them."""
     programs: tuple[str, ...] = getattr(REGISTRIES[package.registry], "PROGRAMS", ())
     return ", ".join(program for program in programs if shutil.which(program) is None)
-
-
-def releases(package: Package) -> list[str]:
-    """The package's releases that there are for this machine, the oldest first; previews are left out.
-
-    EngineUnavailable where its registry does not tell.
-    """
-    lister = getattr(REGISTRIES[package.registry], "releases", None)
-    folder = _folder(package, package.version, "")
-    for place in (cache_folder(), cache_folder() / "engines", folder.parent):
-        private_folder(place)
-    found: list[str] = []
-    with locked(folder.with_name(f"{package.name.replace('/', '-')}.releases.lock")) as lock:
-        part = folder.with_name(f"{folder.name}.releases")
-        order = Order(package, package.version, host_architecture(), True, part, folder.parent, lock)
-        try:
-            part.mkdir(mode=0o700, exist_ok=True)
-            found = lister(order) if lister else []
-        except ClientFailed as failed:
-            raise EngineUnavailable(f"no list of the releases of {package.name}: {failed.reason}") from None
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    if not found:
-        raise EngineUnavailable(
-            f"{package.registry} tells no releases of {package.name}", "name them: --versions 1.0,1.1"
-        )
-    return sorted((v for v in found if re.fullmatch(r"\d+(\.\d+)*", v)), key=lambda v: [int(n) for n in v.split(".")])
 
 
 def _native(arch: str) -> bool:
@@ -144,7 +133,8 @@ def _check_private(folder: Path) -> None:
         raise EngineUnavailable(f"the cache {folder} {wrong}", f"chmod 700 {folder}, or set WASMLAB_CACHE to another")
 
 
-def _folder(package: Package, version: str, arch: str) -> Path:
+def folder_of(package: Package, version: str, arch: str) -> Path:
+    """Where a package lies, or would."""
     name = package.name_for(arch or host_architecture()).replace("/", "+").replace(":", "+")
     foreign = "" if _native(arch) else f"-{arch}"
     built = f"-{source_digest(package.source, *package.compile)[:12]}" if package.source else ""

@@ -20,6 +20,7 @@ from typing import Any
 from .errors import EngineUnavailable
 from .install import cache_folder, private_folder
 from .probe import FEATURE, Check, probe
+from .process import is_program
 from .registries.order import contents
 from .registry import Target
 from .runner import Worker
@@ -86,7 +87,7 @@ def probed(target: Target, run: Callable[[Worker], list[Check]] = probe) -> Prob
 
 def _path(target: Target) -> Path | None:
     """The file for an engine; None for a program, which may be another one the next time."""
-    if target.resolved.startswith(("./", "/", "cmd:")):
+    if is_program(target.resolved):
         return None
     digest = hashlib.sha256("\0".join((target.resolved, target.image, sources())).encode()).hexdigest()
     name = re.sub(r"[^\w.@-]+", "+", target.resolved)

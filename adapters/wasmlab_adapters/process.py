@@ -41,6 +41,11 @@ _PYTHON_TRAMPOLINE = (
 )
 
 
+def is_program(name: str) -> bool:
+    """Whether an engine's name is a program, rather than a row's."""
+    return name.startswith(("./", "/", "cmd:"))
+
+
 def printable(text: bytes | str) -> str:
     """Foreign text made safe to show: what is no printable character (but newline and tab) is escaped."""
     if isinstance(text, bytes):

@@ -1,6 +1,7 @@
 """From an engine's name to the program that runs it.
 
-`name[@version][/variant][+flag=value][:arch[.cpu]]`, such as `ref`, `wasmtime@12.0.0/winch`, `v8/liftoff:arm64`.
+`name[@version][/variant][+flag=value][:arch[.cpu]]`, such as `ref`, `wasmtime@12.0.0/winch`, `v8/liftoff:arm64`.  Of a
+version its beginning is enough: `wasmtime@12` is the newest 12 that there is.
 What starts with `./`, `/` or `cmd:` is a program that speaks docs/protocol.md, taken verbatim.
 """
 
@@ -23,7 +24,8 @@ from .emulation import SLOWER, Machine, machine
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import MACHINES, find_installed, host_architecture, install
 from .place import Place
-from .process import Local
+from .process import Local, is_program
+from .releases import chosen
 from .runner import Loop, Worker
 
 GRAMMAR = "name[@version][/variant][+flag=value][:arch[.cpu]], ./program, /program or cmd:command"
@@ -48,7 +50,7 @@ class EngineName:
     @staticmethod
     def parse(text: str) -> EngineName:
         """EngineNameError for what is no name; whether the engine exists is `resolve`'s matter."""
-        if text.startswith(("./", "/", "cmd:")):
+        if is_program(text):
             return EngineName(program=text)
         found = _NAME.fullmatch(text)
         if not found:
@@ -80,6 +82,13 @@ class EngineName:
         return [
             self if arch == here else replace(self, arch=arch) for arch in archs or (here,) if arch in row.architectures
         ]
+
+    def whole(self) -> EngineName:
+        """The same with its version in full: `wasmtime@12` is its newest 12, which a record has to name."""
+        if not self.version or self.program:
+            return self
+        row = row_of(self.engine).on(self.arch or host_architecture())
+        return replace(self, version=chosen(row.package, self.version, self.arch)) if row.package else self
 
     @staticmethod
     def parse_list(text: str) -> list[EngineName]:
@@ -240,7 +249,7 @@ def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path |
     """Version and folder of the engine's package, if it has one."""
     if row.package is None:
         return wasmlab_version(), None
-    version = name.version or row.package.version
+    version = chosen(row.package, name.version, name.arch, fetch)
     if fetch:
         return version, install(row.package, version, name.arch)
     folder = find_installed(row.package, version, name.arch)

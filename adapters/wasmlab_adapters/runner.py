@@ -22,7 +22,7 @@ from wasmlab_matrices.load import Limits
 
 from .errors import EngineUnavailable
 from .place import Ending, Place, Running
-from .process import printable
+from .process import is_program, printable
 from .wire import MAX_LINE, Answer, check_hello, encode, failure, parse_line
 
 TICK = 0.05
@@ -542,7 +542,8 @@ class Worker:
         if not self._greeted:
             self._failed_starts += 1 if outside or self._hello else RESTARTS
             if self._failed_starts >= RESTARTS:
-                self._broken = EngineUnavailable(f"{self.name} does not start: {detail}", START_HINT)
+                hint = START_HINT if is_program(self.name) else ""
+                self._broken = EngineUnavailable(f"{self.name} does not start: {detail}", hint)
             return
         self._blame(kind, cause, detail, certain, outside)
 

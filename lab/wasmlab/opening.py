@@ -59,7 +59,7 @@ def names_of(engines: str, more: Sequence[str] = (), archs: Sequence[str] = (), 
     from wasmlab_adapters.registry import EngineName
 
     with engine_errors():
-        asked = [*EngineName.parse_list(engines), *map(EngineName.parse, more)]
+        asked = [name.whole() for name in (*EngineName.parse_list(engines), *map(EngineName.parse, more))]
         if len({*map(str, asked)}) != len(asked):
             raise UsageError(f"an engine is named twice: {', '.join(map(str, asked))}")
         columns = {str(name): [str(column) for column in name.on(archs)] for name in asked}

@@ -60,6 +60,8 @@ class Package:
     """For a worker in C: arguments of the compiler that belong to the engine, as registries/compiled.py says."""
     releases: dict[str, str] = field(default_factory=dict)
     """Debian only: from versions to "suite package"."""
+    oldest: str = ""
+    """The first release that the worker can drive; "" for all that there are."""
     fixed: tuple[str, ...] = ()
     """Debian only: what has to lie where Debian has it, which can be had in a container alone."""
 

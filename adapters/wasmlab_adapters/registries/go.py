@@ -32,16 +32,16 @@ def fill(order: Order) -> None:
     except ClientFailed as failed:
         shutil.rmtree(order.content, ignore_errors=True)
         if "unknown revision" in failed.words or "no matching versions" in failed.words:
-            raise no_such_version(order, _versions(order)) from None
+            raise no_such_version(order, releases(order)) from None
         raise EngineUnavailable(f"{order.what} cannot be built: {failed.reason}") from None
     finally:
         shutil.rmtree(source, ignore_errors=True)
 
 
-def _versions(order: Order) -> list[str]:
-    """The released versions, newest first."""
+def releases(order: Order) -> list[str]:
+    """The released versions, as far as the registry tells them."""
     try:
-        words = order.run(["go", "list", "-m", "-versions", order.name], folder=order.part / "source")
+        words = order.run(["go", "list", "-m", "-versions", order.name], folder=source_folder(order.package.source))
     except ClientFailed:
         return []
-    return [word.removeprefix("v") for word in reversed(words.split()) if re.fullmatch(f"v{VERSION}", word)]
+    return [word.removeprefix("v") for word in words.split() if re.fullmatch(f"v{VERSION}", word)]

@@ -14,6 +14,12 @@ from .order import ClientFailed, Order, digest, no_such_version, source_folder
 
 VERSION = r"[0-9][0-9A-Za-z.+-]*"
 PROGRAMS = ("mvn", "javac")
+_RANGE = """<project><modelVersion>4.0.0</modelVersion>
+<groupId>wasmlab</groupId><artifactId>releases</artifactId><version>1</version>
+<dependencies><dependency>
+<groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>[0,)</version><type>pom</type>
+</dependency></dependencies></project>
+"""
 
 
 def fill(order: Order) -> None:
@@ -33,10 +39,28 @@ def fill(order: Order) -> None:
         shutil.copy(source / "worker", order.content)
     except ClientFailed as failed:
         if "Could not find artifact" in failed.words or "was not found" in failed.words:
-            raise no_such_version(order, []) from None
+            raise no_such_version(order, releases(order)) from None
         raise EngineUnavailable(f"{order.what} cannot be built: {failed.reason}") from None
     finally:
         shutil.rmtree(source, ignore_errors=True)
+
+
+def releases(order: Order) -> list[str]:
+    """The versions, as far as the registry tells them: to resolve a range, Maven fetches their list."""
+    group, _, artifact = order.name.partition(":")
+    project = order.part / "releases"
+    project.mkdir(mode=0o700, exist_ok=True)
+    (project / "pom.xml").write_text(_RANGE.format(group=group, artifact=artifact))
+    try:
+        said = order.run(["mvn", "--batch-mode", "-X", "-U", "-Dstyle.color=never", "dependency:list"], folder=project)
+    except ClientFailed as failed:
+        said = failed.words
+    finally:
+        shutil.rmtree(project, ignore_errors=True)
+    repository = re.search(r"Using local repository at (.+)", said)
+    folder = Path(repository[1].strip(), *group.split("."), artifact) if repository else project
+    lists = [path.read_text() for path in folder.glob("maven-metadata-*.xml")]
+    return list(dict.fromkeys(re.findall(r"<version>([^<]+)</version>", "".join(lists))))
 
 
 def _copy(order: Order, source: Path, library: Path) -> None:

@@ -31,14 +31,14 @@ def fill(order: Order) -> None:
 
 
 def releases(order: Order) -> list[str]:
-    """All versions, newest first."""
+    """All versions."""
     return _versions(order, ["npm", "--loglevel=error", "--update-notifier=false", f"--cache={order.part}/npm"])
 
 
 def _versions(order: Order, npm: list[str]) -> list[str]:
-    """The released versions, newest first, as far as the registry tells them."""
+    """The versions, as far as the registry tells them."""
     try:
         found = json.loads(order.run([*npm, "view", order.name, "versions", "--json"]))
     except (ClientFailed, ValueError):
         return []
-    return [version for version in reversed(found) if isinstance(version, str)] if isinstance(found, list) else []
+    return [version for version in found if isinstance(version, str)] if isinstance(found, list) else []

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -162,11 +163,24 @@ def contents(top: Path, root: Path) -> Iterator[bytes]:
             yield f"{path.relative_to(root)}\0".encode() + path.read_bytes()
 
 
-def no_such_version(order: Order, newest: Sequence[str]) -> EngineUnavailable:
-    """The error for a version that the registry does not have; `newest` first."""
+def no_such_version(order: Order, versions: Sequence[str]) -> EngineUnavailable:
+    """The error for a version that the registry does not have; `versions` are those that it has."""
     where = "this machine and Python" if order.package.registry == "pypi" else f"{order.arch}"
-    hint = f"newest: {', '.join(newest[:5])}" if newest else ""
+    hint = f"near it: {', '.join(near(order.version, versions))}" if versions else ""
     return EngineUnavailable(f"there is no {order.what} for {where}", hint)
+
+
+def near(version: str, known: Sequence[str], count: int = 3) -> list[str]:
+    """The versions on both sides of one that there is not, the oldest first."""
+    found = sorted(known, key=numbers)
+    at = bisect_left(found, numbers(version), key=numbers)
+    first = max(0, min(at - count + 1, len(found) - count))
+    return found[first : first + count]
+
+
+def numbers(version: str) -> list[int]:
+    """What versions are sorted by."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def unusable(folder: Path, error: OSError) -> EngineUnavailable:
@@ -175,14 +189,17 @@ def unusable(folder: Path, error: OSError) -> EngineUnavailable:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Wait for the lock on a file, which stays: removing it would let two processes hold different ones."""
+def locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Wait for the lock on a file, which stays: removing it would let two processes hold different ones.
+
+    Without `wait`, BlockingIOError where another process has it.
+    """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise unusable(path, error) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield descriptor
     finally:
         os.close(descriptor)

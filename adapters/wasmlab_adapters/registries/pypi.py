@@ -29,7 +29,7 @@ def fill(order: Order) -> None:
 
 
 def releases(order: Order) -> list[str]:
-    """The versions that this machine and Python can have, newest first."""
+    """The versions that this machine and Python can have."""
     said = order.run([*_pip(order), "index", "versions", "--no-input", "--disable-pip-version-check", order.name])
     found = re.search(r"^Available versions: (.*)$", said, re.MULTILINE)
     return found[1].split(", ") if found else []
@@ -61,5 +61,5 @@ def _download(order: Order) -> None:
         order.run([*command, wanted])
     except ClientFailed as failed:
         if (versions := _VERSIONS.search(failed.words)) and versions[1] != "none":
-            raise no_such_version(order, versions[1].split(", ")[::-1]) from None
+            raise no_such_version(order, versions[1].split(", ")) from None
         raise EngineUnavailable(f"pip cannot get {order.what}: {failed.reason}") from None

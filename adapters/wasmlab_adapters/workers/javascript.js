@@ -307,7 +307,8 @@ const inOrder = (sources) => ({ "": { get ""() { return sources.shift(); } } });
 function named(step, sources) {
   const imports = Object.create(null);
   (step.imports || []).forEach(([from, name], at) => {
-    (imports[from ?? "of"] ??= Object.create(null))[name] = sources[at];
+    const key = from === null ? "of" : from;
+    (imports[key] || (imports[key] = Object.create(null)))[name] = sources[at];
   });
   return imports;
 }

@@ -79,13 +79,22 @@ class Library:
         self.settings = dict(settings)
         self.bridges: dict[str, tuple[int, bytes]] = {}
         self.modules: dict[str, tuple[int, bytes]] = {}
-        self.api.limited = self.settings.pop("limits", "true") == "true"
+        limits = self.settings.pop("limits", "true")
+        if limits not in ("true", "false"):
+            sys.exit(f"limits={limits}: expected true or false")
+        self.api.limited = limits == "true"
         self.by_feature = feature_modules()
-        self.without = self.settings.pop("without", "").split(",")
+        self.without = list(filter(None, self.settings.pop("without", "").split(",")))
+        for name in self.without:
+            if name not in self.by_feature:
+                sys.exit(f"without={name}: there is no such feature")
         for name, (bases, _) in self.by_feature.items():
             if not bases.isdisjoint(self.without):
                 self.without.append(name)
         self.counts_fuel = self.settings.get("consume_fuel") == "true"
+        if self.settings.get("strategy") == "winch":
+            for key in {"opt", "regalloc"} & self.settings.keys():
+                sys.exit(f"{key}={self.settings[key]}: Winch has no such setting")
         if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
             sys.exit("consume_fuel=true: this library cannot set fuel")
         wanted = [name for name in SETTINGS if name not in self.without]
@@ -116,19 +125,19 @@ class Library:
             self.set(config, "shared_memory", "true", optional=True)
         for key, value in settings.items():
             if (key, value) == ("reserve", "little"):
-                for name, number in RESERVED.items():
-                    self.set(config, name, number, optional=True)
+                if not sum(self.set(config, name, number, optional=True) for name, number in RESERVED.items()):
+                    sys.exit("reserve=little: this library has no such setting")
             else:
                 self.set(config, key, value)
         engine: int = self.dll.wasm_engine_new_with_config(config)
         return engine
 
-    def set(self, config: int, key: str, value: str, optional: bool = False) -> None:
-        """Make a setting; ends the process with a message where there is none of that name or value."""
-        name, choices = CHOICES.get(key, (key, ()))
+    def set(self, config: int, key: str, value: str, optional: bool = False) -> bool:
+        """Make a setting; where there is none of that name or value, ends the process with a message, or says False."""
+        name, choices = CHOICES.get(key, (key, ("false", "true")))
         setter = getattr(self.dll, f"wasmtime_config_{name}_set", None)
-        number = choices.index(value) if value in choices else {"true": 1, "false": 0}.get(value)
-        if number is None and not choices and value.isdigit():
+        number = choices.index(value) if value in choices else None
+        if key not in CHOICES and value.isdigit():
             number = int(value)
         if key == "target" and setter is not None:
             error = setter(config, value.encode())
@@ -139,8 +148,11 @@ class Library:
         elif setter is not None and number is not None:
             setter.restype, setter.argtypes = c_void_p, [c_void_p, c_uint64]
             setter(config, number)
-        elif not optional:
+        elif optional:
+            return False
+        else:
             sys.exit(f"{key}={value}: this library has no such setting or value")
+        return True
 
     def asked(self) -> str:
         """The settings, in words."""

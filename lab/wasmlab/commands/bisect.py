@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -77,29 +76,31 @@ def _versions(suspect: str, good: str | None, bad: str | None, versions: str | N
             raise UsageError(f"{plain(suspect, 80)} is a program, and has no versions to choose from")
         found = [v.strip() for v in versions.split(",") if v.strip()] if versions else _releases(name.engine)
     bad = bad or name.version
-    for end in filter(None, (good, bad)):
-        if end not in found:
-            near = ", ".join(sorted(found, key=lambda v: _distance(v, end))[:3])
-            raise UsageError(f"{name.engine} has no version {plain(end, 40)}", hint=f"near it: {near}")
-    first, last = found.index(good) if good else 0, found.index(bad) if bad else len(found) - 1
+    first = _versions_of(name.engine, good, found)[0] if good else 0
+    last = _versions_of(name.engine, bad, found)[-1] if bad else len(found) - 1
     if last <= first:
         raise UsageError(f"there is nothing between {found[first]} and {found[last]}")
     return found[first : last + 1]
 
 
+def _versions_of(engine: str, end: str, found: Sequence[str]) -> list[int]:
+    """Where in `found` a version is, or all those are that begin so."""
+    at = [number for number, version in enumerate(found) if f"{version}.".startswith(f"{end}.")]
+    if not at:
+        from wasmlab_adapters.registries.order import near
+
+        raise UsageError(f"{engine} has no version {plain(end, 40)}", hint=f"near it: {', '.join(near(end, found))}")
+    return at
+
+
 def _releases(engine: str) -> list[str]:
-    from wasmlab_adapters.install import releases
     from wasmlab_adapters.registry import row_of
+    from wasmlab_adapters.releases import releases
 
     package = row_of(engine).package
     if package is None:
         raise UsageError(f"{engine} is part of the lab and has no versions to choose from")
     return releases(package)
-
-
-def _distance(a: str, b: str) -> list[int]:
-    left, right = ([int(n) for n in re.findall(r"\d+", text)] + [0] * 4 for text in (a, b))
-    return [abs(x - y) for x, y in zip(left[:4], right[:4], strict=True)]
 
 
 def at_version(name: str, version: str) -> str:

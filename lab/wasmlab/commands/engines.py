@@ -103,10 +103,10 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
 @engines.command("install")
 @click.argument("names", nargs=-1, required=True)
 def install(names: tuple[str, ...]) -> None:
-    """Install engines into the cache now, instead of on first use; any released version will do.
+    """Install engines into the cache now, instead of on first use; any released version will do, or how it begins.
 
     \b
-    Example: wasmlab engines install wasmtime wasmtime@12.0.0
+    Example: wasmlab engines install wasmtime wasmtime@12
     """
     from wasmlab_adapters.registry import resolve
 

@@ -33,7 +33,19 @@ public final class Worker {
     public static void main(String[] args) throws Exception {
         var out = new FileOutputStream(FileDescriptor.out);
         System.setOut(new PrintStream(new FileOutputStream(FileDescriptor.err), true));
-        var engine = new Engine(List.of(args).contains("mode=compiler"));
+        boolean compiled = false;
+        for (var flag : List.of(args).subList(3, args.length)) {
+            if (!flag.equals("mode=compiler") && !flag.equals("mode=interpreter")) {
+                fail(flag + ": this worker has no such setting or value");
+            }
+            compiled = flag.equals("mode=compiler");
+        }
+        Engine engine = null;
+        try {
+            engine = new Engine(compiled);
+        } catch (ClassNotFoundException | NoSuchMethodException error) {
+            fail("mode=compiler: this release has no compiler, or not the one that is known");
+        }
         var hello = new JsonObject();
         hello.addProperty("protocol", 1);
         hello.addProperty("engine", args[1]);
@@ -47,6 +59,11 @@ public final class Worker {
         // Deep recursion is the engine's own: its stack is that of this thread.
         var thread = new Thread(null, worker::serve, "worker", 32L << 20);
         thread.start();
+    }
+
+    private static void fail(String why) {
+        System.err.println(why);
+        System.exit(1);
     }
 
     /** What the release supports, asked of itself: a row is a feature, what it builds on, and a module that needs it. */

@@ -1,7 +1,7 @@
 // A worker for wazero, as docs/protocol.md has it.  Values pass by the bridge: here are modules, functions () -> ()
 // and bytes of memories.
 //
-//	worker features.tsv [mode=interpreter]
+//	worker features.tsv [mode=compiler|interpreter]
 package main
 
 import (
@@ -9,7 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -33,14 +33,13 @@ func main() {
 		fail(err)
 	}
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: worker features.tsv [mode=interpreter]"))
+		fail(fmt.Errorf("usage: worker features.tsv [mode=compiler|interpreter]"))
 	}
 	rows, err := os.ReadFile(os.Args[1])
 	if err != nil {
 		fail(err)
 	}
-	interpreter := slices.Contains(os.Args[2:], "mode=interpreter")
-	w := &worker{newEngine(interpreter, string(rows)), os.NewFile(uintptr(descriptor), "answers"), map[string]*session{}}
+	w := &worker{newEngine(mode(os.Args[2:]), string(rows)), os.NewFile(uintptr(descriptor), "answers"), map[string]*session{}}
 	w.say(object{
 		"protocol": 1, "engine": "wazero", "version": version, "values": "bridge", "linking": "names",
 		"features": w.engine.features,
@@ -55,6 +54,17 @@ func main() {
 			return
 		}
 	}
+}
+
+// mode is "compiler", "interpreter", or "" for what wazero takes by itself.
+func mode(flags []string) (found string) {
+	for _, flag := range flags {
+		if flag != "mode=compiler" && flag != "mode=interpreter" {
+			fail(fmt.Errorf("%s: this worker has no such setting or value", flag))
+		}
+		found = strings.TrimPrefix(flag, "mode=")
+	}
+	return found
 }
 
 func fail(err error) {

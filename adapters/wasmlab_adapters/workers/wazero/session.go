@@ -35,10 +35,17 @@ type engine struct {
 	bridges  map[string]wazero.CompiledModule
 }
 
-func newEngine(interpreter bool, rows string) *engine {
+func newEngine(mode, rows string) *engine {
+	defer func() {
+		if r := recover(); r != nil && mode == "compiler" {
+			fail(fmt.Errorf("mode=compiler: wazero has no compiler here: %v", r))
+		} else if r != nil {
+			panic(r)
+		}
+	}()
 	ctx := context.Background()
 	e := &engine{bridges: map[string]wazero.CompiledModule{}}
-	e.runtime = wazero.NewRuntimeWithConfig(ctx, config(interpreter))
+	e.runtime = wazero.NewRuntimeWithConfig(ctx, config(mode))
 	if _, err := hostModule(e.runtime.NewHostModuleBuilder("lab")).Instantiate(ctx); err != nil {
 		fail(err)
 	}
@@ -46,9 +53,12 @@ func newEngine(interpreter bool, rows string) *engine {
 	return e
 }
 
-func config(interpreter bool) wazero.RuntimeConfig {
+func config(mode string) wazero.RuntimeConfig {
 	c := wazero.NewRuntimeConfig()
-	if interpreter {
+	switch mode {
+	case "compiler":
+		c = wazero.NewRuntimeConfigCompiler() // where there is none, it panics later
+	case "interpreter":
 		c = wazero.NewRuntimeConfigInterpreter()
 	}
 	return c.WithCoreFeatures(allFeatures).WithMemoryLimitPages(memoryPages).WithDebugInfoEnabled(false)
