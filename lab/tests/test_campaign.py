@@ -6,20 +6,20 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
 import zoo
 
-from wasmlab.campaign import SIBLINGS, Shard, derive, generate
+from wasmlab.campaign import Shard, derive, generate, siblings_for, telling_rules
 from wasmlab.errors import UsageError
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Arbiter, Judgement
 from wasmlab.model import REACHED, Batch, Campaign, EngineRecord
 from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
-from wasmlab.plan import Plan
+from wasmlab.plan import SIBLINGS, SIBLINGS_ABROAD, Plan
 from wasmlab.reduce import Budget
 from wasmlab.signature import opcodes
 from wasmlab.store import Store, load
@@ -323,17 +323,36 @@ def test_what_shows_always_is_confirmed_each_time(tmp_path: Path) -> None:
     assert found.trace[-1][2] != found.trace[-1][3]
 
 
-def test_cases_of_a_family_share_their_modules() -> None:
+@pytest.mark.parametrize("siblings", [SIBLINGS, SIBLINGS_ABROAD])
+def test_cases_of_a_family_share_their_modules(siblings: int) -> None:
     features = frozenset({"mvp", "bulk-memory", "simd"})
-    cases = [generate(derive(5, index), features) for index in range(20 * SIBLINGS)]
-    assert cases == [generate(derive(5, index), features) for index in range(20 * SIBLINGS)], (
-        "whatever was drawn before"
-    )
-    families = [cases[at : at + SIBLINGS] for at in range(0, len(cases), SIBLINGS)]
+
+    def drawn() -> list[Case]:
+        indices = range(20 * siblings)
+        return [generate(derive(5, index, siblings), features, siblings=siblings) for index in indices]
+
+    cases = drawn()
+    assert cases == drawn(), "whatever was drawn before"
+    families = [cases[at : at + siblings] for at in range(0, len(cases), siblings)]
     valid = [[case for case in family if case.origin[-1].isdigit()] for family in families]
     assert all(len({case.modules for case in family}) <= 1 for family in valid)
     assert len({family[0].modules for family in valid if family}) > 15
-    assert sum(len({case.steps for case in family}) == len(family) for family in valid) >= 18
+    assert sum(len({case.steps for case in family}) >= len(family) - siblings // 16 for family in valid) >= 18
+
+
+def test_families_are_larger_where_engines_run_in_containers() -> None:
+    here, abroad = (EngineRecord("e", "e", "1", ("mvp",), machine=machine) for machine in ("", "container, arm64"))
+    assert (siblings_for([here, here]), siblings_for([here, abroad])) == (SIBLINGS, SIBLINGS_ABROAD)
+
+
+def test_rules_are_told_by_engines_of_this_machine() -> None:
+    here, abroad, silent = (
+        SimpleNamespace(hello={"rules": rules}, machine=machine)
+        for rules, machine in ((True, ""), (True, "container, arm64"), (False, ""))
+    )
+    assert telling_rules([silent, here, abroad]) == [here]
+    assert telling_rules([silent, abroad]) == [abroad]
+    assert not telling_rules([silent])
 
 
 class Settled(Engine):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import os
 import pstats
 import statistics
 import tempfile
@@ -26,7 +25,7 @@ from typing import Any
 from unittest import mock
 
 from wasmlab import campaign, judgement
-from wasmlab.campaign import Shard, generate, generator_digest, numbers, records
+from wasmlab.campaign import Shard, generate, generator_digest, numbers, records, siblings_for
 from wasmlab.hunter import Hunter
 from wasmlab.model import Campaign
 from wasmlab.opening import REFERENCE, common_features, merged_stages, open_engine, opened
@@ -94,12 +93,9 @@ PARTS: list[tuple[str, Any, str]] = [
 """The parts of the lab: what is timed, and where it is called from."""
 
 
-def processor_time(pid: int) -> float:
-    """Seconds that a process has used so far, to the nanosecond."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-
-
-def measure(names: tuple[str, ...], cases: int, seed: int, features: str | None, profile: str) -> None:
+def measure(
+    names: tuple[str, ...], cases: int, seed: int, features: str | None, profile: str, siblings: int | None
+) -> None:
     """Run a campaign and print its parts."""
     watch, made = Stopwatch(), list[Case]()
     with opened(names) as engines:
@@ -107,21 +103,23 @@ def measure(names: tuple[str, ...], cases: int, seed: int, features: str | None,
         merged = merged_stages(engines)
         mixed = "mixed" if any(getattr(engine, "profiles", False) for engine in engines) else "canonical"
         described = records(engines)
+    siblings = siblings or siblings_for(described)
+    relaxed = mixed if mixed == "mixed" else "settled"
 
     def make(seed: int, features: frozenset[str]) -> Case:
         with watch.part("generate"):
-            made.append(generate(seed, features, nan=mixed, relaxed=mixed if mixed == "mixed" else "settled"))
+            made.append(generate(seed, features, nan=mixed, relaxed=relaxed, siblings=siblings))
         return made[-1]
 
-    plan = Plan(names, common, seed, open_engine, make, cases, merged=merged, arbiter=REFERENCE)
+    plan = Plan(names, common, seed, open_engine, make, cases, merged=merged, arbiter=REFERENCE, siblings=siblings)
     counts, workers = Counter[str](), dict[str, float]()
     reasons = Counter[str]()
     counter = iter(range(cases + 1))
     with tempfile.TemporaryDirectory() as folder, _patched(watch):
         identity = Campaign(described, tuple(sorted(common)), seed, generator_digest())
         with Store(Path(folder) / "run", identity) as store, Shard(plan) as shard:
-            pids = {engine.name: engine.worker._process.pid for engine in shard._engines}  # type: ignore[attr-defined]
-            before = {name: processor_time(pid) for name, pid in pids.items()}
+            columns: dict[str, Any] = {engine.name: engine for engine in shard._engines}
+            before = {name: engine.processor_time() for name, engine in columns.items()}
             started = time.monotonic(), watch.switch()
             watch.spent.clear()
             profiler = cProfile.Profile(time.process_time) if profile else None
@@ -132,11 +130,10 @@ def measure(names: tuple[str, ...], cases: int, seed: int, features: str | None,
                 counts.update(batch.counters)
                 reasons.update(batch.inconclusive)
                 arbiter = shard._judgement.arbiter
-                if arbiter and arbiter._engine and arbiter._engine.worker._process:
-                    pids.setdefault(f"{REFERENCE}, to explain", arbiter._engine.worker._process.pid)
-                for name, pid in pids.items():
-                    if os.path.exists(f"/proc/{pid}"):
-                        workers[name] = processor_time(pid) - before.get(name, 0.0)
+                if arbiter and arbiter._engine:
+                    columns.setdefault(f"{REFERENCE}, to explain", arbiter._engine)
+                for name, engine in columns.items():
+                    workers[name] = engine.processor_time() - before.get(name, 0.0)
             if profiler:
                 profiler.disable()
             ended = time.monotonic(), watch.switch()
@@ -203,9 +200,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--features", help="default: all that the engines have")
+    parser.add_argument("--siblings", type=int, help="cases with the same modules; default: as `wasmlab fuzz` has it")
     parser.add_argument("--profile", choices=["tottime", "cumtime"], default="", help="add Python's own profile")
     args = parser.parse_args()
-    measure(tuple(args.engines.split(",")), args.cases, args.seed, args.features, args.profile)
+    measure(tuple(args.engines.split(",")), args.cases, args.seed, args.features, args.profile, args.siblings)
 
 
 if __name__ == "__main__":

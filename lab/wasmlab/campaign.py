@@ -25,7 +25,7 @@ from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
 from .model import REACHED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
-from .plan import EngineLike, Plan, start_all
+from .plan import SIBLINGS, SIBLINGS_ABROAD, EngineLike, Plan, start_all
 from .signature import opcodes, size
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 WINDOW = 16
 """Cases in flight on each engine."""
-
-SIBLINGS = 8
-"""Cases in a row that have the same modules: drawing and compiling these costs more than running another script."""
 
 COMMIT_SECONDS = 0.25
 GRACE = 15.0
@@ -52,14 +49,20 @@ ENDED = frozenset({"returned", "threw", "trapped"})
 SAMPLES_EACH = 3
 
 
-def derive(seed: int, index: int) -> int:
+def derive(seed: int, index: int, siblings: int = SIBLINGS) -> int:
     """The seed of case number `index`: 64 bits, of which the cases of a family differ in the last ones only."""
-    family, member = divmod(index, SIBLINGS)
+    family, member = divmod(index, siblings)
     digest = hashlib.blake2b(f"{seed}/{family}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") // SIBLINGS * SIBLINGS + member
+    return int.from_bytes(digest, "little") // siblings * siblings + member
 
 
-def generate(seed: int, features: frozenset[str], nan: str = "canonical", relaxed: str = "settled") -> Case:
+def generate(
+    seed: int,
+    features: frozenset[str],
+    nan: str = "canonical",
+    relaxed: str = "settled",
+    siblings: int = SIBLINGS,
+) -> Case:
     """A case of the project's generator; one of eight is only almost valid, one of sixteen has bytes changed.
 
     Cases whose seeds differ in the last bits only (see `derive`) have the same modules and scripts of their own.
@@ -67,7 +70,7 @@ def generate(seed: int, features: frozenset[str], nan: str = "canonical", relaxe
     """
     from wasmlab_gen import SeededSource
 
-    family: Family = _family(seed // SIBLINGS * SIBLINGS, features, nan, relaxed)
+    family: Family = _family(seed // siblings * siblings, features, nan, relaxed)
     return family.any_case(SeededSource(seed + (1 << 64)), f"seed {seed}")
 
 
@@ -106,6 +109,11 @@ def records(engines: Iterable[EngineLike]) -> tuple[EngineRecord, ...]:
         )
         for engine in engines
     )
+
+
+def siblings_for(engines: Iterable[EngineRecord]) -> int:
+    """How many cases in a row have the same modules in a campaign of these engines."""
+    return SIBLINGS_ABROAD if any(engine.machine for engine in engines) else SIBLINGS
 
 
 def numbers(plan: Plan, progress: Progress, take: Callable[[], int], stop: Callable[[], bool]) -> Iterator[int]:
@@ -180,10 +188,11 @@ class Shard:
 
         committed = time.monotonic()
         flying: deque[tuple[int, Case]] = deque()
+        telling = telling_rules(self._engines)
         for index in indices:
-            case = self.plan.make(derive(self.plan.seed, index), self.plan.features)
+            case = self.plan.make(derive(self.plan.seed, index, self.plan.siblings), self.plan.features)
             for engine in self._engines:
-                engine.submit(case, observe="rules" if index % RULES_EVERY == 0 and tells_rules(engine) else "digest")
+                engine.submit(case, observe="rules" if index % RULES_EVERY == 0 and engine in telling else "digest")
             flying.append((index, case))
             if len(flying) >= WINDOW:
                 self._settle(*flying.popleft(), over)
@@ -273,7 +282,7 @@ class Shard:
         for outcomes, names in by_outcomes:
             odd = {o.kind for o in outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}
             counters.update([f"{name}: {kind}" for name in names for kind in odd])
-        if index % OPCODES_EVERY == 0 and not any(map(tells_rules, self._engines)):
+        if index % OPCODES_EVERY == 0 and not telling_rules(self._engines):
             self.batch.instructions.update(set(opcodes(case)))
 
 
@@ -298,9 +307,11 @@ def asked(engine: EngineLike, profile: dict[str, str | int] | None) -> EngineLik
     return engine
 
 
-def tells_rules(engine: EngineLike) -> bool:
-    """Can the engine say which rules of the standard a case used?"""
-    return bool(getattr(engine, "hello", {}).get("rules"))
+def telling_rules(engines: Sequence[EngineLike]) -> list[EngineLike]:
+    """The engines that say which rules of the standard a case used, without those in containers where others do: the
+    rules are the same, and telling them takes ten times as long under QEMU."""
+    found = [engine for engine in engines if getattr(engine, "hello", {}).get("rules")]
+    return [engine for engine in found if not getattr(engine, "machine", "")] or found
 
 
 def changed_choice(engine: EngineLike, before: Choices, after: Choices, changed: Sequence[str]) -> Divergence:

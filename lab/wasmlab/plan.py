@@ -11,6 +11,12 @@ from wasmlab_ref.case import Case
 
 from .known import Known
 
+SIBLINGS = 8
+"""Cases in a row that have the same modules: drawing and compiling these costs more than running another script."""
+
+SIBLINGS_ABROAD = 16
+"""The same where an engine runs in a container: most are emulated, and compiling takes ten times as long there."""
+
 
 class EngineLike(Protocol):
     """What the lab needs of an engine (`wasmlab_adapters.engine.Engine`)."""
@@ -61,5 +67,7 @@ class Plan:
     arbiter: str = ""
     known: Known = field(default_factory=Known)
     reduce_seconds: float = 5.0
+    siblings: int = SIBLINGS
+    """How many cases in a row have the same modules; `make` has to know of it, too."""
     reached: frozenset[str] = frozenset()
     """Rules and instructions that the campaign had reached before: cases that reach others are kept."""

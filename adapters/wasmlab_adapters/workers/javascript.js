@@ -245,14 +245,14 @@ function features() {
 
 class Unsupported extends Error {}
 
-const MAX_BRIDGES = 64;
-const bridges = new Map();  // compiled, with what they import, the longest unused first
+// The last ones stay compiled, the longest unused first: cases come in families that have the same modules.
+const bridges = { most: 64, compiled: new Map() }, modules = { most: 8, compiled: new Map() };
 
-function bridge(text) {
-  const found = bridges.get(text) || compile(text);
-  bridges.delete(text);
-  bridges.set(text, found);
-  if (bridges.size > MAX_BRIDGES) bridges.delete(bridges.keys().next().value);
+function kept({ most, compiled }, text) {
+  const found = compiled.get(text) || compile(text);
+  compiled.delete(text);
+  compiled.set(text, found);
+  if (compiled.size > most) compiled.delete(compiled.keys().next().value);
   return found;
 }
 
@@ -316,7 +316,7 @@ function named(step, sources) {
 const steps = {
   instantiate(step) {
     const of = step.of === undefined ? null : instance(step.of);
-    const module = of ? bridge(step.module) : compile(step.module);
+    const module = kept(of ? bridges : modules, step.module);
     const sources = (step.imports || []).map(([from, name]) => {
       if (of && from === "lab" && name === "memory") return freeMemory(step.memory);
       const space = from === null ? of : from === "lab" && name in lab ? lab : session.registered.get(from);

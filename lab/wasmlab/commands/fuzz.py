@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ..campaign import generate, generator_digest, records
+from ..campaign import generate, generator_digest, records, siblings_for
 from ..display import Display, output, summary
 from ..errors import UsageError
 from ..findings import write_findings
@@ -23,7 +23,7 @@ from ..known import known_divergences
 from ..model import Campaign, Run
 from ..opening import ARCHS, REFERENCE, common_features, engine_errors, merged_stages, names_of, open_engine, opened
 from ..parallel import Totals, hunt
-from ..plan import Plan
+from ..plan import SIBLINGS, Plan
 from ..store import Store, load
 from .options import Duration, stopping
 
@@ -71,12 +71,14 @@ def fuzz(
         folder = out or Path("wasmlab-runs") / time.strftime("%Y-%m-%d-%H%M%S")
         seed = _seed(folder) if seed is None else seed
         nan, relaxed = nan or ("mixed" if mixed else "canonical"), relaxed or ("mixed" if mixed else "settled")
+        siblings = siblings_for(engine_records)
         generator = f"{generator_digest()} nan={nan} relaxed={relaxed}"
+        generator += f" siblings={siblings}" if siblings != SIBLINGS else ""
         campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator)
-        make = partial(generate, nan=nan, relaxed=relaxed)
+        make = partial(generate, nan=nan, relaxed=relaxed, siblings=siblings)
         plan = Plan(
             names, common, seed, open_engine, make, examples,
-            merged=merged_stages(started), arbiter=REFERENCE, known=known_divergences(),
+            merged=merged_stages(started), arbiter=REFERENCE, known=known_divergences(), siblings=siblings,
         )  # fmt: skip
         if jobs == 1:
             plan = replace(plan, resolve=Ready(started))
