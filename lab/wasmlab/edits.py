@@ -221,6 +221,6 @@ def without_locals(context: Context, func: Func) -> Func:
     return Func(func.type, tuple(runs), body)
 
 
-def cost(module: Module) -> int:
-    """Number of instructions in bodies, `end` and `else` not counted."""
-    return sum(s.op.mnemonic not in ("end", "else") for f in module.funcs for s in f.body)
+def cost(body: Expr) -> int:
+    """Number of instructions of a body, `end` and `else` not counted."""
+    return sum(s.op.mnemonic not in ("end", "else") for s in body)

@@ -15,7 +15,7 @@ from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register, Step
 from wasmlab_ref.decode import decode
 from wasmlab_ref.encode import encode
 from wasmlab_ref.outcome import Malformed, Rejected
-from wasmlab_ref.syntax import Active, Func, Module
+from wasmlab_ref.syntax import Active, Expr, Func, Module
 from wasmlab_ref.validate import validate
 
 from . import edits
@@ -110,6 +110,7 @@ class Reducer:
         self.crew, self.progress = crew, progress
         self._known: dict[tuple[Any, ...], bool] = {}
         self._valid: dict[bytes, bool] = {}
+        self._bodies: dict[int, tuple[Expr, int, int]] = {}
         try:
             self.parts: Parts | None = Parts(tuple(decode(m) for m in case.modules), case.steps)
         except Malformed:
@@ -196,8 +197,7 @@ class Reducer:
                 self._valid[data] = False
         return self._valid[data]
 
-    @staticmethod
-    def measure(parts: Parts) -> tuple[int, ...]:
+    def measure(self, parts: Parts) -> tuple[int, ...]:
         """What reduction makes smaller, the most important first."""
         modules = parts.modules
         weight = sum(
@@ -211,10 +211,17 @@ class Reducer:
             + (m.start is not None)
             for m in modules
         )
-        bits = sum(_bits(s.args) for m in modules for f in m.funcs for s in f.body)
+        bodies = [self._body(f.body) for m in modules for f in m.funcs]
         args = sum(_bits([a.partition(":")[2] for a in s.args]) for s in parts.steps if isinstance(s, Invoke))
         calls = sum(s.repeat for s in parts.steps if isinstance(s, Invoke))
-        return (sum(map(edits.cost, modules)), len(modules) + len(parts.steps), weight, calls + bits + args)
+        cost, bits = (sum(column) for column in zip(*bodies, strict=True)) if bodies else (0, 0)
+        return cost, len(modules) + len(parts.steps), weight, calls + bits + args
+
+    def _body(self, body: Expr) -> tuple[int, int]:
+        """Cost and bits of a function's body.  Candidates share most bodies, so each is looked at once."""
+        if id(body) not in self._bodies:  # kept with the answer, so that no other body gets its number
+            self._bodies[id(body)] = body, edits.cost(body), sum(_bits(s.args) for s in body)
+        return self._bodies[id(body)][1:]
 
     # Strategies
 
