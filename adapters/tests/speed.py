@@ -27,9 +27,8 @@ BARE = '(module (global $g (mut i32) (i32.const 0)) (func (export "f") (global.s
 
 
 def processor_time() -> float:
-    """Of all workers, in seconds."""
-    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return sum(spent.user + spent.system for spent in times)
+    """Of all workers, threads that have ended included, in seconds; to the nanosecond, where psutil counts by 10 ms."""
+    return sum(time.clock_gettime(~child.pid << 3 | 2) for child in psutil.Process().children(recursive=True))
 
 
 def rounds(engine: Engine, requests: list[dict[str, object]], size: int) -> tuple[float, float]:
@@ -76,7 +75,7 @@ def main() -> None:
                 ]
                 bare.append({"steps": steps})
             found = (*rounds(engine, bridged, options.modules), *rounds(engine, bare, options.modules))
-        print(f"{name:24}{found[0]:14.0f}{found[1]:10.0f}{found[2]:18.0f}{found[3]:8.0f}", flush=True)
+        print(f"{name:24}{found[0]:14.1f}{found[1]:10.0f}{found[2]:18.1f}{found[3]:8.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
+import java.io.BufferedOutputStream;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -31,7 +32,7 @@ public final class Worker {
 
     /** Arguments: features.tsv, the engine's name and version, then mode=interpreter or mode=compiler. */
     public static void main(String[] args) throws Exception {
-        var out = new FileOutputStream(FileDescriptor.out);
+        var out = new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16);
         System.setOut(new PrintStream(new FileOutputStream(FileDescriptor.err), true));
         boolean compiled = false;
         for (var flag : List.of(args).subList(3, args.length)) {
@@ -84,7 +85,11 @@ public final class Worker {
         try (var lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8), 1 << 20)) {
             for (String line = lines.readLine(); line != null; line = lines.readLine()) {
                 answer(line);
+                if (!lines.ready()) {
+                    out.flush();
+                }
             }
+            out.flush();
             System.exit(0);
         } catch (Throwable error) {
             error.printStackTrace();
@@ -93,6 +98,12 @@ public final class Worker {
     }
 
     private void say(JsonObject message) throws Exception {
+        hold(message);
+        out.flush();
+    }
+
+    /** Say something, but not before the next mark, or before there is nothing more to read. */
+    private void hold(JsonObject message) throws Exception {
         out.write((message + "\n").getBytes(StandardCharsets.UTF_8));
     }
 
@@ -114,7 +125,7 @@ public final class Worker {
             var message = new JsonObject();
             message.add("id", id);
             message.addProperty("error", "no request: " + error);
-            say(message);
+            hold(message);
             return;
         }
         var started = new JsonObject();
@@ -123,7 +134,7 @@ public final class Worker {
         var message = new JsonObject();
         message.add("id", id);
         run(request, steps, message);
-        say(message);
+        hold(message);
     }
 
     private void run(JsonObject request, JsonArray steps, JsonObject message) {

@@ -1,3 +1,4 @@
+import java.io.BufferedOutputStream;
 import java.io.BufferedReader;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
@@ -21,7 +22,7 @@ import org.graalvm.polyglot.proxy.ProxyObject;
 public final class Worker {
     private static final BufferedReader IN =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8), 1 << 20);
-    private static final OutputStream OUT = new FileOutputStream(FileDescriptor.out);
+    private static final OutputStream OUT = new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16);
 
     /** Arguments: javascript.js, what it is called with, and options of engines, `--option=value`. */
     public static void main(String[] args) throws Exception {
@@ -48,7 +49,8 @@ public final class Worker {
                 "name", "GraalWasm", "args", ProxyArray.fromArray(args),
                 "text", (ProxyExecutable) values -> text(values[0].asString()),
                 "next", (ProxyExecutable) values -> next(),
-                "say", (ProxyExecutable) values -> say(values[0].asString()))));
+                "keep", (ProxyExecutable) values -> say(values[0].asString(), false),
+                "say", (ProxyExecutable) values -> say(values[0].asString(), true))));
             context.eval(Source.newBuilder("js", text(script), "javascript.js").buildLiteral());
             System.exit(0);
         }
@@ -64,15 +66,21 @@ public final class Worker {
 
     private static String next() {
         try {
+            if (!IN.ready()) {
+                OUT.flush();
+            }
             return IN.readLine();
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }
     }
 
-    private static Object say(String line) {
+    private static Object say(String line, boolean now) {
         try {
             OUT.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+            if (now) {
+                OUT.flush();
+            }
             return null;
         } catch (IOException error) {
             throw new UncheckedIOException(error);

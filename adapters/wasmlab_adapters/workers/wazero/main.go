@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type worker struct {
 	engine   *engine
 	out      *os.File
 	sessions map[string]*session
+	held     bytes.Buffer
 }
 
 func main() {
@@ -39,7 +41,10 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	w := &worker{newEngine(mode(os.Args[2:]), string(rows)), os.NewFile(uintptr(descriptor), "answers"), map[string]*session{}}
+	w := &worker{
+		engine: newEngine(mode(os.Args[2:]), string(rows)), out: os.NewFile(uintptr(descriptor), "answers"),
+		sessions: map[string]*session{},
+	}
 	w.say(object{
 		"protocol": 1, "engine": "wazero", "version": version, "values": "bridge", "linking": "names",
 		"features": w.engine.features,
@@ -49,6 +54,9 @@ func main() {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
 			w.answer(line)
+		}
+		if ahead, _ := lines.Peek(lines.Buffered()); err != nil || bytes.IndexByte(ahead, '\n') < 0 {
+			w.flush()
 		}
 		if err != nil {
 			return
@@ -73,11 +81,21 @@ func fail(err error) {
 }
 
 func (w *worker) say(message object) {
+	w.hold(message)
+	w.flush()
+}
+
+// hold says something, but not before the next mark, or before there is nothing more to read.
+func (w *worker) hold(message object) {
 	data, err := json.Marshal(message)
-	if err == nil {
-		_, err = w.out.Write(append(data, '\n'))
-	}
 	if err != nil {
+		fail(err)
+	}
+	w.held.Write(append(data, '\n'))
+}
+
+func (w *worker) flush() {
+	if _, err := w.held.WriteTo(w.out); err != nil {
 		fail(err)
 	}
 }
@@ -105,7 +123,7 @@ func (w *worker) answer(line []byte) {
 		err = fmt.Errorf("id and steps are needed")
 	}
 	if err != nil {
-		w.say(object{"id": asked.ID, "error": "no request: " + err.Error()})
+		w.hold(object{"id": asked.ID, "error": "no request: " + err.Error()})
 		return
 	}
 	w.say(object{"started": *asked.ID})
@@ -119,7 +137,7 @@ func (w *worker) answer(line []byte) {
 	if len(s.trace) > 0 {
 		answer["trace"] = s.trace
 	}
-	w.say(answer)
+	w.hold(answer)
 }
 
 func (w *worker) session(asked request) *session {

@@ -70,7 +70,7 @@ fn serve(answers: File) -> io::Result<()> {
     };
     let flags = Flags::new(arguments).map_err(io::Error::other)?;
     let engine = Chosen::new(&flags).map_err(io::Error::other)?;
-    let mut worker = Worker { shared: Shared::new(engine), sessions: HashMap::new(), answers };
+    let mut worker = Worker { shared: Shared::new(engine), sessions: HashMap::new(), answers, held: Vec::new() };
     let mut hello = json!({
         "protocol": 1, "engine": Chosen::NAME, "version": version, "values": "bridge",
         "features": supported(&worker.shared.engine, &std::fs::read_to_string(rows)?),
@@ -84,6 +84,9 @@ fn serve(answers: File) -> io::Result<()> {
     while input.read_until(b'\n', &mut line)? > 0 {
         worker.answer(&line)?;
         line.clear();
+        if !input.buffer().contains(&b'\n') {
+            worker.flush()?;
+        }
     }
     Ok(())
 }
@@ -106,13 +109,26 @@ struct Worker {
     shared: Shared<Chosen>,
     sessions: HashMap<String, Session<Chosen>>,
     answers: File,
+    held: Vec<u8>,
 }
 
 impl Worker {
     fn say(&mut self, message: &Value) -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
-        line.push(b'\n');
-        self.answers.write_all(&line)
+        self.hold(message)?;
+        self.flush()
+    }
+
+    /// Say something, but not before the next mark, or before there is nothing more to read.
+    fn hold(&mut self, message: &Value) -> io::Result<()> {
+        serde_json::to_writer(&mut self.held, message)?;
+        self.held.push(b'\n');
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.answers.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
     }
 
     fn answer(&mut self, line: &[u8]) -> io::Result<()> {
@@ -122,7 +138,7 @@ impl Worker {
                 let why = parsed.err().map_or("id and steps are needed".to_string(), |error| error.to_string());
                 let any: Value = serde_json::from_slice(line).unwrap_or_default();
                 let id = any.get("id").and_then(Value::as_i64);
-                return self.say(&json!({"id": id, "error": format!("no request: {why}")}));
+                return self.hold(&json!({"id": id, "error": format!("no request: {why}")}));
             }
         };
         self.say(&json!({"started": request.id}))?;
@@ -142,6 +158,6 @@ impl Worker {
         {
             self.sessions.insert(name, session);
         }
-        self.say(&answer)
+        self.hold(&answer)
     }
 }

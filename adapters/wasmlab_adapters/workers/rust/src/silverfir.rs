@@ -11,6 +11,9 @@ use sf_nano_core::{
 
 use crate::engine::{Engine, Failure, Flags, HOST_DEPTH, HOST_TRAP, Import, Provider, log, reenter};
 
+/// Bytes from which an allocation is a mapping.
+const MAPPED: libc::c_int = 1 << 18;
+
 pub struct Chosen {
     engine: sf_nano_core::Engine,
 }
@@ -50,6 +53,10 @@ impl Engine for Chosen {
     type Function = Function;
 
     fn new(flags: &Flags) -> Result<Self, String> {
+        // The interpreter gives each instance that is called two megabytes of stack, all zeros.  Out of a mapping of their
+        // own they cost what is touched; once the first was freed, malloc would have them in its heap, and clear them.
+        // SAFETY: no other thread allocates yet.
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
         let tier = flags.choose("tier", &[("jit", Tier::Jit), ("interpreter", Tier::Interp)])?;
         let config = Config::new().tier(tier).parallel_compilation(false);
         Ok(Self { engine: sf_nano_core::Engine::new(config).map_err(|error| error.to_string())? })
