@@ -1,12 +1,12 @@
-"""Keys and signatures: the same for what is the same finding, different for what is not; and known ones."""
+"""Keys and signatures: the same for what is the same finding, different for what is not."""
 
 from __future__ import annotations
 
-import pytest
-from zoo import case_of, resolve
+from dataclasses import replace
 
-from wasmlab.errors import UsageError
-from wasmlab.known import known_divergences, parse_known
+import pytest
+from zoo import case_of
+
 from wasmlab.oracle import Verdict
 from wasmlab.signature import cause, key_of, signature_of, size, value_class
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
@@ -102,28 +102,16 @@ def test_without_a_telling_instruction_the_parts_count() -> None:
     assert size(Case((b"junk",), ())) == 0
 
 
-ROW = """
-- engine: "x*"
-  versions: "1*"
-  signature: "*: i32.clz*"
-  reason: counted wrongly
-  link: https://example.org/1
-"""
-
-
-def test_known_divergences_are_rows_with_reasons() -> None:
-    signature = signature_of(function("(i32.clz (local.get 0))"), WRONG)
-    known = parse_known(ROW, "here")
-    assert known.reason(signature, [resolve("ref"), resolve("x")]) == "counted wrongly https://example.org/1"
-    assert known.reason(signature, [resolve("ref"), resolve("y")]) == ""
-    assert known.reason(signature_of(function("(local.get 0)"), WRONG), [resolve("x")]) == ""
-    assert parse_known(ROW.replace("1*", "2*"), "here").reason(signature, [resolve("x")]) == ""
-    assert known_divergences().rows is not None
-
-
-@pytest.mark.parametrize(
-    "text", ["a: 1", "[", "- 1", "- {engine: x}", ROW.replace("counted wrongly", "[1]"), ROW + "  more: x"]
-)
-def test_rows_that_are_wrong(text: str) -> None:
-    with pytest.raises(UsageError, match="here"):
-        parse_known(text, "here")
+def test_a_signature_of_one_engine_alone() -> None:
+    outcomes = {"v8": returned("i32:1"), "ref": returned("i32:1"), "jsc": returned("i32:2"), "deno": returned("i32:2")}
+    several = Verdict("diverge", "", 1, "invoke", (("v8", "ref"), ("jsc", "deno")), outcomes)
+    found = signature_of(function("(i32.clz (local.get 0))"), several)
+    assert [(name, str(one)) for name, one in found.alone()] == [
+        ("jsc", "ref returned / jsc returned at invoke: i32.clz [i32]"),
+        ("deno", "ref returned / deno returned at invoke: i32.clz [i32]"),
+    ]
+    swapped = replace(several, groups=(("jsc",), ("ref",)))
+    assert [name for name, _ in signature_of(function("(local.get 0)"), swapped).alone()] == ["jsc"]
+    crash = Verdict("diverge", "", None, "case", (("jsc",),), {"jsc": Outcome("crashed", detail="signal SIGSEGV")})
+    ((name, one),) = signature_of(function("(i32.clz (local.get 0))"), crash).alone()
+    assert (name, str(one)) == ("jsc", "ref silent / jsc crashed SIGSEGV at case: i32.clz")

@@ -22,6 +22,7 @@ COMMANDS = {
     "bisect": "Find the first release that shows a divergence.",
     "run": "Call a function on one engine.",
     "matrix": "Run a matrix of engines, suites and campaigns.",
+    "known": "Do the bugs that are known still show?",
     "report": "Make a report of one or many campaigns.",
     "engines": "Engines: what is there, and how to get it.",
     "bench": "Measure engines on kernels, side by side.",

@@ -134,7 +134,7 @@ class Hunter:
                 tries = TRIES if attempt else 1
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
-                known = self.plan.known.reason(signature, engines)
+                known = self.plan.known.reason(signature, fields["reduced"], engines)
                 new = not any(
                     set(other.opcodes).issubset(signature.opcodes) and other.values == signature.values
                     for other in self._signatures[key].values()

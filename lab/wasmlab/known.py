@@ -1,64 +1,61 @@
-"""Known divergences: rows of data, each with a reason and a link."""
+"""Known divergences: which row explains one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from importlib.resources import files
 from typing import Any
 
-import yaml
+from wasmlab_matrices.known import KnownDivergence, load_known
+from wasmlab_ref.case import Case
+from wasmlab_ref.decode import decode
+from wasmlab_ref.outcome import Exhausted, Rejected
+from wasmlab_ref.validate import validate
 
-from .errors import UsageError
 from .signature import Signature
-
-_COLUMNS = {"engine", "versions", "signature", "reason", "link"}
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A known divergence: globs of the engine's name, its version and the signature; why; where it is written up."""
-
-    engine: str
-    versions: str
-    signature: str
-    reason: str
-    link: str
+from .wast import module_text
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The rows of a file such as known.yaml."""
+    """The rows that a campaign knows of."""
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[KnownDivergence, ...] = ()
 
-    def reason(self, signature: Signature, engines: Iterable[Any]) -> str:
-        """Reason and link of the first row that matches, else ""."""
-        text = str(signature)
+    def reason(self, signature: Signature, case: Case, engines: Iterable[Any]) -> str:
+        """Reasons and links of the rows that explain what each engine at fault does; "" if one is not explained."""
+        versions = {engine.name: str(getattr(engine, "version", "")) for engine in engines}
+        found = [self._reason(name, alone, case, versions) for name, alone in signature.alone()]
+        return "; ".join(dict.fromkeys(found)) if all(found) else ""
+
+    def _reason(self, name: str, signature: Signature, case: Case, versions: Mapping[str, str]) -> str:
         for row in self.rows:
-            if fnmatchcase(text, row.signature) and any(
-                fnmatchcase(engine.name, row.engine) and fnmatchcase(str(getattr(engine, "version", "")), row.versions)
-                for engine in engines
+            if (
+                row.concerns(name, versions.get(name, ""))
+                and fnmatchcase(str(signature), row.signature)
+                and (not row.modules or re.search(row.modules, account(case)))
             ):
-                return f"{row.reason} {row.link}".strip()
+                return f"{row.reason} {row.link}"
         return ""
-
-
-def parse_known(text: str, where: str) -> Known:
-    """Read rows; `UsageError` names the row that is wrong."""
-    try:
-        rows = yaml.safe_load(text) or []
-    except yaml.YAMLError as error:
-        raise UsageError(f"{where}: {error}") from None
-    if not isinstance(rows, list):
-        raise UsageError(f"{where}: expected a list of rows")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or set(row) != _COLUMNS or not all(isinstance(v, str) for v in row.values()):
-            raise UsageError(f"{where}: row {number} must have the texts {', '.join(sorted(_COLUMNS))}")
-    return Known(tuple(Row(**row) for row in rows))
 
 
 def known_divergences() -> Known:
     """The rows that wasmlab ships."""
-    return parse_known((files("wasmlab_matrices") / "known.yaml").read_text(), "known.yaml")
+    return Known(load_known())
+
+
+def account(case: Case) -> str:
+    """The modules of a case in the text format, each after what the reference has against it."""
+    return "\n".join(f"{_refusal(data)}{module_text(data)}" for data in case.modules)
+
+
+def _refusal(data: bytes) -> str:
+    try:
+        validate(decode(data))
+    except Rejected as error:
+        return f";; {error.stage}: {error}\n"
+    except Exhausted:
+        pass
+    return ""

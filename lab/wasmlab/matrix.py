@@ -1,4 +1,4 @@
-"""A matrix is a list of commands: `wasmlab conform` and `wasmlab fuzz`, each a process of its own, into one folder.
+"""A matrix is a list of commands: `wasmlab conform`, `fuzz` and `known`, each a process of its own, into one folder.
 
 What a job wrote says that it is done, so a run can be resumed, and the folders of shards are merged by reading both.
 """
@@ -21,7 +21,7 @@ from wasmlab_matrices.matrix import Conformance, Fuzzing, Matrix
 
 from .errors import UsageError
 
-CONFORM, FUZZ = "conform", "fuzz"
+CONFORM, FUZZ, KNOWN = "conform", "fuzz", "known"
 STATE = "jobs.json"
 ENDED = frozenset({0, 1})
 """Exit statuses of jobs that did what they should, whatever they found."""
@@ -52,7 +52,8 @@ def jobs_of(matrix: Matrix, seed: int) -> list[Job]:
         for suite in matrix.conform
         for name in (columns_of(suite.engines, matrix.archs) if suite.engines else names)
     ]
-    return found + [_campaign(campaign, seed) for campaign in matrix.fuzz]
+    rows = [Job(f"{KNOWN} {matrix.known}", (KNOWN, matrix.known), KNOWN)] if matrix.known else []
+    return found + rows + [_campaign(campaign, seed) for campaign in matrix.fuzz]
 
 
 def columns_of(engines: Sequence[str], archs: Sequence[str]) -> list[str]:
@@ -119,7 +120,8 @@ def run(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[Job
 
 
 def _run(job: Job, folder: Path, processes: int) -> int:
-    command = [*job.arguments, "-j", str(processes), "--out", str(folder / job.out)]
+    several = ["-j", str(processes)] if job.arguments[0] != KNOWN else []
+    command = [*job.arguments, *several, "--out", str(folder / job.out)]
     name = re.sub(r"[^\w.@+-]+", "_", job.title)
     with (folder / "logs" / f"{name}.txt").open("w", encoding="utf-8") as log:
         log.write(f"$ {shlex.join(['wasmlab', *command])}\n")

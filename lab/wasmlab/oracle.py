@@ -7,6 +7,7 @@ can be said any more: it leaves the comparison, and its case is *inconclusive* u
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -23,6 +24,11 @@ BROKEN = frozenset({"crashed", "unparsed"})
 """Outcomes that are a finding whatever the others did."""
 
 REJECTED = frozenset({"malformed", "invalid", "unlinkable"})
+
+
+def is_reference(name: str) -> bool:
+    """Whether an engine is the lab's own."""
+    return re.fullmatch(r"ref\b.*", name) is not None
 
 
 class Answer(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from wasmlab_ref.case import WIDTHS, Case, Outcome, parse_value
@@ -13,7 +13,7 @@ from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.syntax import Active, Expr, Module
 
 from .floats import is_nan
-from .oracle import Verdict
+from .oracle import Verdict, is_reference
 
 NOISE = frozenset({"end", "else", "nop", "drop", "local.get", "local.set", "local.tee", "block", "unreachable"})
 """Instructions that say nothing about a divergence; constants do not, either."""
@@ -52,7 +52,7 @@ def _kind(outcome: Outcome) -> str:
 
 
 _FILE = r"([\w.+-]+\.\w{1,4}:\d+)"
-_PLACE = re.compile(rf"(?:panicked at|[Aa]ssertion failed)[^\n]{{0,80}}?{_FILE}|{_FILE}[^\n]{{0,80}}Assertion")
+_PLACE = re.compile(rf"(?:panicked at|[Aa]ssertion failed)[^\n]{{0,300}}?{_FILE}|{_FILE}[^\n]{{0,80}}Assertion")
 _SIGNAL = re.compile(r"\bSIG[A-Z]+\b")
 
 
@@ -76,6 +76,18 @@ class Signature:
         return (
             f"{self.key}: {' '.join(self.opcodes) or '(no instructions)'}{f' [{self.values}]' if self.values else ''}"
         )
+
+    def alone(self) -> Iterator[tuple[str, Signature]]:
+        """Each engine that differs from the reference (else from the first), and the signature of these two alone."""
+        key = self.key
+        right = next((i for i, group in enumerate(key.groups) if any(map(is_reference, group))), 0)
+        if len(key.groups) == 1:  # one that broke, after nobody could follow it any more
+            key, right = Key((("ref",), *key.groups), ("silent", *key.kinds), key.stage), 0
+        first = next(filter(is_reference, key.groups[right]), key.groups[right][0])
+        for number, (group, kind) in enumerate(zip(key.groups, key.kinds, strict=True)):
+            for name in group if number != right else ():
+                pair = Key(((first,), (name,)), (key.kinds[right], kind), key.stage)
+                yield name, Signature(pair, self.opcodes, self.values)
 
     @property
     def id(self) -> str:

@@ -53,6 +53,8 @@ class Matrix:
     """Architectures; by default the machine's own."""
     conform: tuple[Conformance, ...] = ()
     fuzz: tuple[Fuzzing, ...] = ()
+    known: str = ""
+    """A file of rows such as known.yaml whose cases are to show what they say; `own` are the project's own."""
 
     def __post_init__(self) -> None:
         for arch in self.archs:

@@ -153,7 +153,8 @@ def check_expr(
         code.leave()
     except Invalid as error:
         name = body[number].op.mnemonic if number < len(body) else "end"
-        raise Invalid(error.message, f"{where}, instruction {number}: {name}") from None
+        unreached = ", unreachable" if any(frame.unreachable for frame in code.frames) else ""
+        raise Invalid(error.message, f"{where}, instruction {number}: {name}{unreached}") from None
     applied("Expr_ok")
     return tuple(code.block_heights)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
@@ -18,7 +17,7 @@ from ..display import output
 from ..foreign import plain
 from ..loading import Loaded, load_any
 from ..opening import ARCHS, judging, names_of, opened
-from ..oracle import Verdict
+from ..oracle import Verdict, is_reference
 from ..signature import NOISE, opcodes, size
 
 STYLES = ("green", "red", "yellow", "magenta")
@@ -106,11 +105,6 @@ def at_fault(verdict: Verdict) -> list[str]:
     """The engines that the reference, where it is one of them, disagrees with."""
     sides = [(group, any(is_reference(name) for name in group)) for group in verdict.groups]
     return [name for group, right in sides if not right for name in group] if any(right for _, right in sides) else []
-
-
-def is_reference(name: str) -> bool:
-    """Whether an engine is the lab's own."""
-    return re.fullmatch(r"ref\b.*", name) is not None
 
 
 def _style(group: int | None) -> str:

@@ -22,6 +22,7 @@ from .. import matrix as m
 from ..conform import Failure
 from ..errors import UsageError
 from ..foreign import plain
+from ..replay import MISSING, STALE, load_replayed
 from ..results import Column, Judged, judge, load_columns
 from .conform import table
 
@@ -68,8 +69,8 @@ def run(
     """Run FILE, a YAML matrix or the name of one of the project's own, job after job.
 
     Exit status 1 where a check fails that is not expected to, one passes that is expected to fail, a row of
-    expectations.yaml is stale, or a campaign finds something new; 3 where an engine is missing. Shards are merged by
-    `wasmlab report`.
+    expectations.yaml or known.yaml is stale, or a campaign finds something new; 3 where an engine is missing. Shards
+    are merged by `wasmlab report`.
 
     \b
     Example: wasmlab matrix run smoke -j 2 --out run
@@ -123,27 +124,31 @@ def _finish(folder: Path, jobs: Sequence[m.Job], as_json: bool) -> int:
     page = folder / "conformance.html"
     page.write_text(render_conformance(columns, load_expectations()), encoding="utf-8")
     campaigns = {job.out: done[job.title].status for job in jobs if job.arguments[0] == m.FUZZ and job.title in done}
-    missing = sorted(title for title, ended in done.items() if ended.status == 3)
+    rows = load_replayed(folder / m.KNOWN)
+    gone = [f"{row.engine}, {row.case}: {row.said}" for row in rows if row.state == STALE]
+    missing = [title for title, ended in done.items() if ended.status == 3 and not (rows and title.startswith(m.KNOWN))]
+    missing += sorted({f"{m.KNOWN} {row.engine}: {row.said}" for row in rows if row.state == MISSING})
     broken = sorted(title for title, ended in done.items() if ended.status not in {0, 1, 3})
     if as_json:
         found = {
             "folder": str(folder), "report": str(page), "columns": len(columns), "unexpected": len(judged.unexpected),
             "expected": len(judged.expected), "unexpected_passes": [f"{c.engine}: {at}" for c, _, at in judged.passes],
-            "stale": [f"{r.engine}: {at}" for r, at in judged.stale], "missing": missing, "broken": broken,
-            "campaigns": campaigns,
+            "stale": [f"{r.engine}: {at}" for r, at in judged.stale], "known": len(rows), "gone": gone,
+            "missing": missing, "broken": broken, "campaigns": campaigns,
         }  # fmt: skip
         click.echo(json.dumps(found, indent=1))
     else:
-        _print(columns, judged, campaigns, missing, broken)
+        _print(columns, judged, campaigns, gone, missing, broken)
         click.echo(page)
-    if not judged.good or broken or 1 in campaigns.values():
+    if not judged.good or gone or broken or 1 in campaigns.values():
         return 1
     return 3 if missing else 0
 
 
 def _print(
-    columns: Sequence[Column], judged: Judged, campaigns: dict[str, int], missing: list[str], broken: list[str]
-) -> None:
+    columns: Sequence[Column], judged: Judged, campaigns: dict[str, int], gone: list[str], missing: list[str],
+    broken: list[str],
+) -> None:  # fmt: skip
     console = Console()
     by_suite: dict[str, list[Column]] = {}
     for column in columns:
@@ -158,6 +163,7 @@ def _print(
             [f"{r.engine} {at}: {r.reason}" for r, at in judged.stale],
             "red",
         ),
+        ("stale rows, about bugs that do not show any more", gone, "red"),
         ("broken jobs", broken, "red"),
         ("campaigns that found something", [name for name, status in campaigns.items() if status == 1], "red"),
         ("missing engines", missing, "yellow"),
