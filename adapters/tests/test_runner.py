@@ -116,6 +116,33 @@ def test_the_one_to_blame(
     assert worker.stats.respawns >= 1
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (
+            "/a/bin/node: bad option: --x\n/a/bin/node: bad option: --y\n",
+            "node: bad option: --x; node: bad option: --y",
+        ),
+        ("\n#\n# Fatal error\n#\n  in f\nmore\nmore", "# Fatal error; in f"),
+        ("Traceback (most recent call last):\n  File x\n    f()\nOSError: no", "OSError: no"),
+        ("", ""),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_what_a_program_says_in_a_line(said: str, line: str) -> None:
+    assert process.gist(said) == line
+
+
+def test_a_start_that_fails_is_told_in_a_line() -> None:
+    says = [sys.executable, "-S", "-c", "import sys; sys.exit('no such option\\n\\n  because\\nread the manual')"]
+    worker = Worker(Local(says), limits=Limits(), name="toy@1")
+    with pytest.raises(EngineUnavailable) as caught:
+        worker.start()
+    assert str(caught.value) == "toy@1 does not start: exit status 1; it says: no such option; because"
+    assert caught.value.hint == ""
+    worker.close()
+
+
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_start_that_is_killed_from_outside_is_tried_again(make: Make, tmp_path: Path, times: int) -> None:
     worker = make(f"killed={tmp_path / 'starts'}:{times}")

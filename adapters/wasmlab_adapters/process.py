@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,14 @@ def printable(text: bytes | str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def gist(words: str) -> str:
+    """What a program that failed said, in a line: how that began, or the error at the end of a traceback."""
+    lines = [line.strip() for line in words.splitlines() if any(map(str.isalnum, line))]
+    if "Traceback (most recent call last):" in lines:
+        lines = lines[-1:]
+    return "; ".join(re.sub(r"^/\S*/(?=[^/\s]+: )", "", line) for line in lines[:2])[:300]
 
 
 def describe_status(code: int) -> str:

@@ -22,7 +22,7 @@ from wasmlab_matrices.load import Limits
 
 from .errors import EngineUnavailable
 from .place import Ending, Place, Running
-from .process import is_program, printable
+from .process import gist, is_program, printable
 from .wire import MAX_LINE, Answer, check_hello, encode, failure, parse_line
 
 TICK = 0.05
@@ -543,7 +543,8 @@ class Worker:
             self._failed_starts += 1 if outside or self._hello else RESTARTS
             if self._failed_starts >= RESTARTS:
                 hint = START_HINT if is_program(self.name) else ""
-                self._broken = EngineUnavailable(f"{self.name} does not start: {detail}", hint)
+                said = f"{why}; it says: {gist(tail)}" if tail else why
+                self._broken = EngineUnavailable(f"{self.name} does not start: {said}", hint)
             return
         self._blame(kind, cause, detail, certain, outside)
 

@@ -7,6 +7,8 @@
 // standard output needs no guarding.
 "use strict";
 
+const hasOwn = Object.hasOwn || ((object, name) => Object.prototype.hasOwnProperty.call(object, name));  // before 2022
+
 // The readline() of shells takes each byte for a character.
 const utf8 = (line) => (line && /[\x80-\xff]/.test(line) ? decodeURIComponent(escape(line)) : line);
 
@@ -375,7 +377,7 @@ function take(step, full) {
   reason = null;
   depth = 0;
   try {
-    if (!Object.hasOwn(steps, step.do)) throw new Unsupported(`no step ${step.do}`);
+    if (!hasOwn(steps, step.do)) throw new Unsupported(`no step ${step.do}`);
     const values = steps[step.do](step, full);
     return values ? { kind: "returned", values } : { kind: "returned" };
   } catch (error) {

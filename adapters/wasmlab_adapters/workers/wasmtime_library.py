@@ -68,6 +68,7 @@ RESERVED = {
 
 No guard pages either: a vector stored across the end of a memory must not leave its first half there, which a guard
 page alone does not prevent on arm64 (seen under QEMU; the architecture allows it)."""
+LITTLE = ("reserve", "little")
 
 
 class Library:
@@ -92,11 +93,7 @@ class Library:
             if not bases.isdisjoint(self.without):
                 self.without.append(name)
         self.counts_fuel = self.settings.get("consume_fuel") == "true"
-        if self.settings.get("strategy") == "winch":
-            for key in {"opt", "regalloc"} & self.settings.keys():
-                sys.exit(f"{key}={self.settings[key]}: Winch has no such setting")
-        if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
-            sys.exit("consume_fuel=true: this library cannot set fuel")
+        self.check_settings()
         wanted = [name for name in SETTINGS if name not in self.without]
         if not self.works(wanted):
             wanted = self.bearable(wanted)
@@ -117,42 +114,60 @@ class Library:
         config = self.dll.wasm_config_new()
         for setting in CHEAPER:
             if setting not in settings:
-                self.set(config, setting, "false", optional=True)
+                self.set(config, setting, "false")
         on = {SETTINGS[name] for name in features}
         for setting in on | {SETTINGS[name] for name in self.without if name in SETTINGS}:
-            self.set(config, f"wasm_{setting}", "true" if setting in on else "false", optional=True)
+            self.set(config, f"wasm_{setting}", "true" if setting in on else "false")
         if "threads" in features:
-            self.set(config, "shared_memory", "true", optional=True)
+            self.set(config, "shared_memory", "true")
         for key, value in settings.items():
-            if (key, value) == ("reserve", "little"):
-                if not sum(self.set(config, name, number, optional=True) for name, number in RESERVED.items()):
-                    sys.exit("reserve=little: this library has no such setting")
-            else:
-                self.set(config, key, value)
+            if (key, value) == LITTLE:
+                for name, number in RESERVED.items():
+                    self.set(config, name, number)
+            elif not self.set(config, key, value):
+                sys.exit(f"{key}={value}: this library has no such setting or value")
         engine: int = self.dll.wasm_engine_new_with_config(config)
         return engine
 
-    def set(self, config: int, key: str, value: str, optional: bool = False) -> bool:
-        """Make a setting; where there is none of that name or value, ends the process with a message, or says False."""
+    def check_settings(self) -> None:
+        """End the process with a message where the library lacks what it is asked for, before trying to make it."""
+        for key, value in self.settings.items():
+            asked = RESERVED.items() if (key, value) == LITTLE else [(key, value)]
+            if not any(self.setter(*item) for item in asked):
+                sys.exit(f"{key}={value}: this library has no such setting or value")
+            if key in ("opt", "regalloc") and self.settings.get("strategy") == "winch":
+                sys.exit(f"{key}={value}: Winch has no such setting")
+        if self.counts_fuel and not hasattr(self.dll, "wasmtime_context_set_fuel"):
+            sys.exit("consume_fuel=true: this library cannot set fuel")
+
+    def set(self, config: int, key: str, value: str) -> bool:
+        """Make a setting, if there is one of that name and value."""
+        setter = self.setter(key, value)
+        if setter is not None:
+            setter(config)
+        return setter is not None
+
+    def setter(self, key: str, value: str) -> Callable[[int], object] | None:
+        """What makes a setting on a configuration; None where the library has none of that name, or no such value."""
         name, choices = CHOICES.get(key, (key, ("false", "true")))
-        setter = getattr(self.dll, f"wasmtime_config_{name}_set", None)
+        function = getattr(self.dll, f"wasmtime_config_{name}_set", None)
+        if key == "target" and function is not None:
+            return lambda config: self.target(function(config, value.encode()), value)
+        if key == "regalloc" and function is None:
+            function = getattr(self.dll, "wasmtime_config_cranelift_flag_set", None)
+            return function and (lambda config: function(config, b"regalloc_algorithm", value.encode()))
         number = choices.index(value) if value in choices else None
         if key not in CHOICES and value.isdigit():
             number = int(value)
-        if key == "target" and setter is not None:
-            error = setter(config, value.encode())
-            if error:
-                sys.exit(f"target={value}: {self.api.error_message(error)}")
-        elif key == "regalloc" and setter is None and hasattr(self.dll, "wasmtime_config_cranelift_flag_set"):
-            self.dll.wasmtime_config_cranelift_flag_set(config, b"regalloc_algorithm", value.encode())
-        elif setter is not None and number is not None:
-            setter.restype, setter.argtypes = c_void_p, [c_void_p, c_uint64]
-            setter(config, number)
-        elif optional:
-            return False
-        else:
-            sys.exit(f"{key}={value}: this library has no such setting or value")
-        return True
+        if function is None or number is None:
+            return None
+        function.restype, function.argtypes = c_void_p, [c_void_p, c_uint64]
+        return lambda config: function(config, number)
+
+    def target(self, error: int | None, value: str) -> None:
+        """End the process where the library knows no such target."""
+        if error:
+            sys.exit(f"target={value}: {self.api.error_message(error)}")
 
     def asked(self) -> str:
         """The settings, in words."""
