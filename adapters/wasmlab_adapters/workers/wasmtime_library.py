@@ -154,8 +154,8 @@ class Library:
         if key == "target" and function is not None:
             return lambda config: self.target(function(config, value.encode()), value)
         if key == "regalloc" and function is None:
-            function = getattr(self.dll, "wasmtime_config_cranelift_flag_set", None)
-            return function and (lambda config: function(config, b"regalloc_algorithm", value.encode()))
+            flag = getattr(self.dll, "wasmtime_config_cranelift_flag_set", None)
+            return flag and (lambda config: flag(config, b"regalloc_algorithm", value.encode()))
         number = choices.index(value) if value in choices else None
         if key not in CHOICES and value.isdigit():
             number = int(value)
