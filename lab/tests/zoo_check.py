@@ -13,19 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from wasmlab_adapters.errors import EngineNameError
+from wasmlab_adapters.install import install
+from wasmlab_adapters.registries.order import source_folder
 from wasmlab_adapters.registry import row_of
+from wasmlab_matrices.load import Package
 
 ROOT = Path(__file__).resolve().parents[2]
+FEATURES = source_folder("workers/features.tsv")
 BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64, "v128": 128}
 OUTCOMES_OF_A_LIMIT = frozenset({"exhausted", "unsupported"})
 
@@ -72,20 +77,35 @@ def engines_of(row: dict[str, Any], flags: dict[str, str], limits: bool = False)
     return {side: f"{row['engine']}@{version}{suffix}" for side, version in versions.items() if version}
 
 
+def validators(row: dict[str, Any]) -> dict[str, str]:
+    """WABT, whose rows are releases of its package in JavaScript, which validates and runs nothing: programs."""
+    names = {}
+    for side, version in {"bad": row["bad_version"], "good": row["fixed_version"]}.items():
+        package = install(Package("npm", "wabt", version)) / "package"
+        program = ["node", Path(__file__).with_name("wabt.js"), package, FEATURES, version]
+        names[side] = "cmd:" + shlex.join(map(str, program))
+    return names
+
+
 def check(row: dict[str, Any], folder: Path) -> Result:
     """Run a row."""
     try:
-        names = engines_of(row, row_of(row["engine"]).flags)
+        names = validators(row) if row["engine"] == "wabt" else engines_of(row, row_of(row["engine"]).flags)
     except EngineNameError:
         return Result(False, "", f"no engine {row['engine']} in the lab")
     command = [sys.executable, "-m", "wasmlab.cli", "diff", str(folder / row["wat"]), "--json"]
-    command += ["--engines", ",".join(["ref", *names.values()])]
+    command += [f"--engine={name}" for name in ("ref", *names.values())]
     for call in row["invoke"] or ():
         command += ["--invoke", spelled(call)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode not in (0, 1):
         return Result(False, "", (done.stderr.strip().splitlines() or ["no answer"])[0])
-    return judged(json.loads(done.stdout), names)
+    found = judged(json.loads(done.stdout), names)
+    for name in names.values():
+        if name.startswith("cmd:"):
+            version = f"{row['engine']}@{name.rsplit(' ', 1)[1]}"
+            found = replace(found, named=found.named.replace(name, version), why=found.why.replace(name, version))
+    return found
 
 
 def judged(answer: dict[str, Any], names: dict[str, str]) -> Result:

@@ -1,8 +1,8 @@
 """C: our worker, compiled with an engine's sources or against its library, once its package is unpacked.
 
-The row says what belongs to the engine: arguments of the compiler.  Those that end in `.c` or `.s` are files, or globs
-of files, beside the worker's sources or in the package; "{content}" stands for the package's folder, "{version}" for
-its version, and "{triple}" for the architecture, as the compiler calls it.
+The row says what belongs to the engine: arguments of the compiler.  Those that end in `.c`, `.cc` or `.s` are files, or
+globs of files, beside the worker's sources or in the package; "{content}" stands for the package's folder, "{version}"
+for its version, and "{triple}" for the architecture, as the compiler calls it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def build(order: Order) -> None:
     for argument in order.package.compile:
         for place, value in places.items():
             argument = argument.replace(place, value)
-        command += _files(order, folder, argument) if argument.endswith((".c", ".s")) else [argument]
+        command += _files(order, folder, argument) if argument.endswith((".c", ".cc", ".s")) else [argument]
     try:
         order.run([*command, "-lm", "-o", str(order.content / "worker")])
     except ClientFailed as failed:
