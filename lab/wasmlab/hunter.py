@@ -42,6 +42,12 @@ TELLING = 6
 SLOW = 3
 """How much longer a crash may take to reduce: every candidate that still crashes costs a new process."""
 
+CANDIDATES = 100
+"""How many candidates a reduction may try at least, where engines are slow: what the confirming run took, so often."""
+
+LONGEST = 12
+"""How much longer than usual a reduction may take for that."""
+
 PATIENCE = 10
 """How many times the deadline a request gets before a time-out is a finding."""
 
@@ -123,14 +129,18 @@ class Hunter:
         for attempt in range(1 if times_out(verdict) else CONFIRMATIONS):
             with ExitStack() as stack:
                 engines = start_all([self.plan.resolve(name) for name in names], stack)
+                before = processor_time(engines)
                 again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
                 if not again.diverges:
                     continue
+                cost = processor_time(engines) - before
                 models = self._other_models(case, engines, verdict, stack)
                 if models is None:
                     return ONE_PROCESSOR
                 slow = SLOW if costly(again) else 1
-                budget = Budget(self.plan.reduce_seconds * slow, stop, clock=partial(processor_time, engines))
+                usual = self.plan.reduce_seconds
+                seconds = max(usual * slow, min(CANDIDATES * cost, usual * LONGEST))
+                budget = Budget(seconds, stop, clock=partial(processor_time, engines))
                 tries = TRIES if attempt else 1
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
