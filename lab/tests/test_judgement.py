@@ -14,8 +14,9 @@ from wasmlab.opening import open_engine
 from wasmlab.oracle import Answer, Verdict
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read
 from wasmlab_ref.features import WASM_3
+from wasmlab_ref.isa import BY_MNEMONIC
 from wasmlab_ref.numerics import functions
-from wasmlab_ref.profile import NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
+from wasmlab_ref.profile import NAN_CHOICES, NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
 
 ZERO, OTHER = "(f32.div (f32.const 0) (f32.const 0))", "(f32.add (f32.const nan:0x200001) (f32.const 1))"
 ZERO_F64 = "(f64.div (f64.const 0) (f64.const 0))"
@@ -255,7 +256,7 @@ def test_where_open_bits_decide_the_case_is_inconclusive(arbiter: Arbiter, what:
 
 
 def relaxed_case(mnemonic: str) -> Case:
-    made, case = probes(True)
+    made, case = probes("relaxed-simd")
     steps = [step for probe, step in zip(made, case.steps[1:], strict=True) if probe.mnemonic == mnemonic]
     return Case(case.modules, (case.steps[0], *steps))
 
@@ -293,7 +294,7 @@ def test_probes_tell_the_choices() -> None:
 
 @pytest.mark.parametrize(("mnemonic", "choice"), OTHER_CHOICES)
 def test_probes_tell_each_choice_from_the_others(mnemonic: str, choice: int) -> None:
-    made, _ = probes(True)
+    made, _ = probes("relaxed-simd")
     table = functions(Profile("x86", single=((mnemonic, choice),)))
     outcomes = [Outcome("returned", (f"v128:{table[probe.mnemonic](*probe.operands):x}",)) for probe in made]
     assert explain(made, outcomes)[mnemonic] == str(choice)
@@ -301,6 +302,28 @@ def test_probes_tell_each_choice_from_the_others(mnemonic: str, choice: int) -> 
     assert strange[mnemonic] == ""
     assert explain(made, [Outcome("returned", ("nonsense:zz",))] * len(made)) == strange
     assert profile_of(strange)[mnemonic] == ("trunc" in mnemonic)
+
+
+NAN_SINGLES = {"f32.min": "swapped", "f64.ceil": "canonical", "f32x4.mul": "swapped", "f64.promote_f32": "riscv64"}
+
+
+def test_single_instructions_may_choose_other_nans(arbiter: Arbiter) -> None:
+    """As Pulley does, and engines whose compiler exchanged operands."""
+    table = functions(Profile("x86", single=tuple((n, NAN_CHOICES.index(c)) for n, c in sorted(NAN_SINGLES.items()))))
+    made = [probe for feature in ("mvp", "simd") for probe in probes(feature)[0]]
+    outcomes = [
+        Outcome("returned", (f"{BY_MNEMONIC[p.mnemonic].results[0]}:{table[p.mnemonic](*p.operands):x}",)) for p in made
+    ]
+    found = explain(made, outcomes)
+    assert found == {"nan": "x86", **NAN_SINGLES, "f64.promote_f32": "canonical"}  # riscv64 is no other there
+    assert short(found)["nan"].startswith("x86, but f32.min swapped") or "f32.min swapped" in short(found)["nan"]
+    assert profile_of(found) == {}
+    text = """(module (memory 1) (func (export "f") (result i32) (i32.load8_u (i32.reinterpret_f32 (f32.min
+      (f32.const nan:0x400001) (f32.const nan:0x400002))))))"""
+    case = case_of(text, steps=(Instantiate("a", 0), Invoke("a", "f")))
+    other = said(arbiter, case, nan="x86", **{"f32.min": NAN_CHOICES.index("swapped")})
+    assert verdict(arbiter, case, other, choices=found).kind == "agree"
+    assert explain(made, [Outcome("returned", ("f32:1",))] * len(made)) == {"nan": ""}
 
 
 def test_one_shape_may_choose_otherwise() -> None:

@@ -6,7 +6,7 @@ explain what came out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,12 +14,13 @@ from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, parse_value, va
 from wasmlab_ref.encode import encode
 from wasmlab_ref.isa import BY_MNEMONIC
 from wasmlab_ref.numerics import functions
-from wasmlab_ref.profile import NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
+from wasmlab_ref.profile import NAN_CHOICES, NAN_INSTRUCTIONS, NAN_PROFILES, RELAXED, RELAXED_CHOICES, Profile
 from wasmlab_ref.syntax import Export, Func, Module, instr
 from wasmlab_ref.types import FuncType, RecType, SubType
 
 Choices: TypeAlias = Mapping[str, str]
-"""By "nan" or mnemonic of a relaxed instruction: the choice, "" where none of the standard's explains what it did."""
+"""By mnemonic of a relaxed instruction the choice; as "nan" the profile that most other instructions keep to, and by
+mnemonic what the rest chooses (`NAN_CHOICES`); "" where none of the standard's choices explains what it did."""
 
 
 class Probe(NamedTuple):
@@ -27,6 +28,10 @@ class Probe(NamedTuple):
 
     mnemonic: str
     operands: tuple[int, ...]
+
+
+Answers: TypeAlias = Sequence[tuple[Probe, int]]
+"""Probes, each with the bits that came."""
 
 
 def _lanes(*lanes: int, width: int = 32) -> int:
@@ -62,6 +67,22 @@ def _nan_probes() -> Iterator[Probe]:
         yield Probe("f32.demote_f64", (operand | 1 << 63,))
 
 
+def _vector_nan_probes() -> Iterator[Probe]:
+    for width, shape in ((32, "f32x4"), (64, "f64x2")):
+        first, second, signalling = _nans(width)
+        one = _ONE[width]
+        pairs = [(first, second), (second, signalling), (first, one), (one, first)]
+        rows = [pairs] if width == 32 else [pairs[:2], pairs[2:]]
+        for name in ("add", "sub", "mul", "div", "min", "max"):
+            for row in rows:
+                a, b = (_lanes(*lanes, width=width) for lanes in zip(*row, strict=True))
+                yield Probe(f"{shape}.{name}", (a, b))
+        for name in ("sqrt", "ceil", "floor", "trunc", "nearest"):
+            yield Probe(f"{shape}.{name}", (_lanes(first, signalling, width=width),))
+    yield Probe("f64x2.promote_low_f32x4", (_lanes(*_nans(32)[1:]),))
+    yield Probe("f32x4.demote_f64x2_zero", (_lanes(*_nans(64)[1:], width=64),))
+
+
 def _relaxed_probes() -> Iterator[Probe]:
     masks = (0x80018000_7F000080_80000000_000000FF, _lanes(0x80, 0x7FFF0000, 0x80000000, 0x7FFFFFFF))
     for shape in ("i8x16", "i16x8", "i32x4", "i64x2"):
@@ -88,10 +109,13 @@ def _relaxed_probes() -> Iterator[Probe]:
     yield Probe("i32x4.relaxed_dot_i8x16_i7x16_add_s", (*signed, 5))
 
 
+_PROBES = {"mvp": _nan_probes, "simd": _vector_nan_probes, "relaxed-simd": _relaxed_probes}
+
+
 @cache
-def probes(relaxed: bool) -> tuple[tuple[Probe, ...], Case]:
-    """All probes (those of relaxed instructions, or of NaNs), and the case that makes them."""
-    found = tuple(_relaxed_probes() if relaxed else _nan_probes())
+def probes(feature: str) -> tuple[tuple[Probe, ...], Case]:
+    """The probes of a feature, "mvp" and "simd" (of NaNs) or "relaxed-simd", and the case that makes them."""
+    found = tuple(_PROBES[feature]())
     types: list[RecType] = []
     funcs: list[Func] = []
     for number, probe in enumerate(found):
@@ -112,13 +136,15 @@ def _args(probe: Probe) -> tuple[str, ...]:
 
 def choices_of(engine: Any) -> dict[str, str]:
     """What an engine chooses; nothing of what it does not support, or did not answer."""
-    found: dict[str, str] = {}
-    for relaxed in (False, True):
-        if relaxed and "relaxed-simd" not in engine.features:
-            continue
-        made, case = probes(relaxed)
-        found |= explain(made, engine.run(case).outcomes[1:])
-    return found
+    made: list[Probe] = []
+    outcomes: list[Outcome] = []
+    for feature in _PROBES:
+        if feature == "mvp" or feature in engine.features:
+            some, case = probes(feature)
+            made += some
+            outcomes += engine.run(case).outcomes[1:][: len(some)]
+            outcomes += [Outcome("unsupported")] * (len(made) - len(outcomes))
+    return explain(made, outcomes)
 
 
 def explain(made: Sequence[Probe], outcomes: Sequence[Outcome]) -> dict[str, str]:
@@ -126,9 +152,18 @@ def explain(made: Sequence[Probe], outcomes: Sequence[Outcome]) -> dict[str, str
     said: dict[str, list[tuple[Probe, int]]] = {}
     for probe, outcome in zip(made, outcomes, strict=False):
         if outcome.kind == "returned" and len(outcome.values) == 1:
-            name = probe.mnemonic if probe.mnemonic in RELAXED else "nan"
-            said.setdefault(name, []).append((probe, _bits(outcome.values[0])))
-    return {name: next(_explaining(name, answers), "") for name, answers in said.items()}
+            said.setdefault(probe.mnemonic, []).append((probe, _bits(outcome.values[0])))
+    relaxed = {name: next(_explaining(answers), "") for name, answers in said.items() if name in RELAXED}
+    return _nan_choices({name: answers for name, answers in said.items() if name not in RELAXED}) | relaxed
+
+
+def _nan_choices(said: Mapping[str, Answers]) -> dict[str, str]:
+    kept = {nan: {name for name, answers in said.items() if _explains(Profile(nan), answers)} for nan in NAN_CHOICES}
+    most = max(NAN_PROFILES, key=lambda nan: len(kept[nan]))
+    if not said or not kept[most]:
+        return {"nan": ""} if said else {}
+    others = {name: next((nan for nan in NAN_CHOICES if name in kept[nan]), "") for name in said}
+    return {"nan": most} | {name: nan for name, nan in others.items() if name not in kept[most]}
 
 
 def _bits(text: str) -> int:
@@ -139,13 +174,17 @@ def _bits(text: str) -> int:
         return -1
 
 
-def _explaining(name: str, answers: Iterable[tuple[Probe, int]]) -> Iterator[str]:
-    answers = list(answers)
+def _explaining(answers: Answers) -> Iterator[str]:
+    """The choices of a relaxed instruction that explain what it answered."""
+    name = answers[0][0].mnemonic
     for nan in NAN_PROFILES:
-        for choice in range(RELAXED_CHOICES[RELAXED[name]]) if name in RELAXED else (0,):
-            profile = Profile(nan, single=((name, choice),) if name in RELAXED else ())
-            if all(functions(profile)[probe.mnemonic](*probe.operands) == bits for probe, bits in answers):
-                yield nan if name == "nan" else str(choice)
+        for choice in range(RELAXED_CHOICES[RELAXED[name]]):
+            if _explains(Profile(nan, single=((name, choice),)), answers):
+                yield str(choice)
+
+
+def _explains(profile: Profile, answers: Answers) -> bool:
+    return all(functions(profile)[probe.mnemonic](*probe.operands) == bits for probe, bits in answers)
 
 
 def profile_of(choices: Choices) -> dict[str, str | int]:
@@ -153,17 +192,34 @@ def profile_of(choices: Choices) -> dict[str, str | int]:
     return {
         name: int(choice) if choice else RELAXED[name].startswith("R_trunc") * 1
         for name, choice in choices.items()
-        if name != "nan"
+        if name in RELAXED
     }
+
+
+def nan_profile_of(choices: Choices) -> dict[str, str | int]:
+    """What an engine showed of its NaNs, for a request's profile; nothing where that was not understood."""
+    if not choices.get("nan"):
+        return {}
+    single = {
+        name: NAN_CHOICES.index(choice) for name, choice in choices.items() if choice and name in NAN_INSTRUCTIONS
+    }
+    return {"nan": choices["nan"], **single}
 
 
 def short(choices: Choices) -> dict[str, str]:
     """By parameter of the standard, for people: "1", or "1, but i32x4.relaxed_laneselect 0"; "nan" as it is."""
-    found = {"nan": choices["nan"] or "none of the profiles"} if "nan" in choices else {}
+    found = {}
+    if "nan" in choices:
+        others = {name: choice for name, choice in choices.items() if name in NAN_INSTRUCTIONS}
+        found["nan"] = _but(choices["nan"] or "none of the profiles", others)
     for parameter in RELAXED_CHOICES:
-        made = {name: choice or "?" for name, choice in choices.items() if RELAXED.get(name) == parameter}
+        made = {name: choice for name, choice in choices.items() if RELAXED.get(name) == parameter}
         if made:
             most = max(sorted(set(made.values())), key=list(made.values()).count)
-            others = [f"{name} {choice}" for name, choice in made.items() if choice != most]
-            found[parameter] = most + (f", but {', '.join(others)}" if others else "")
+            found[parameter] = _but(most, {name: choice for name, choice in made.items() if choice != most})
     return found
+
+
+def _but(most: str, others: Choices) -> str:
+    listed = ", ".join(f"{name} {choice or '?'}" for name, choice in others.items())
+    return (most or "?") + (f", but {listed}" if listed else "")

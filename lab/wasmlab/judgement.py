@@ -17,7 +17,7 @@ from wasmlab_ref.features import FEATURES
 from wasmlab_ref.profile import NAN_PROFILES
 from wasmlab_ref.taint_rules import may_be_open
 
-from .choices import Choices, profile_of
+from .choices import Choices, nan_profile_of, profile_of
 from .oracle import BROKEN, Answer, Verdict, judge, partition, sentence
 from .signature import opcodes
 
@@ -144,21 +144,18 @@ class Judgement:
 
     def _allowed(self, case: Case, name: str, answer: Answer, again: Again) -> Verdict:
         """Is what one engine did allowed?  The verdict against the reference that comes closest to it."""
-        relaxed, shown = self._relaxed(name), self.choices.get(name, {}).get("nan", "")
-        likely = (shown,) if shown else NAN_PROFILES
-        for nan in likely:
-            if self._against({**relaxed, "nan": nan}, case, name, answer).kind == "agree":
-                return Verdict("agree", nan)
+        relaxed, shown = self._relaxed(name), nan_profile_of(self.choices.get(name, {}))
+        likely = [shown] if shown else [{"nan": nan} for nan in NAN_PROFILES]
+        for nans in likely:
+            if self._against({**relaxed, **nans}, case, name, answer).kind == "agree":
+                return Verdict("agree", f"{nans['nan']}{' with exceptions' * (len(nans) > 1)}")
         masked = self._against(relaxed, case, name, _full(case, answer, again, name), "taint")
         if masked.kind == "agree":
             return Verdict("agree", "open bits")
         for nan in NAN_PROFILES if shown else ():
             if self._against({**relaxed, "nan": nan}, case, name, answer).kind == "agree":
                 return Verdict("agree", nan)
-        if (
-            masked.diverges
-            and not self._against({**relaxed, "nan": shown or "canonical", "grow": 0}, case, name, answer).diverges
-        ):
+        if masked.diverges and not self._against({**relaxed, **shown, "grow": 0}, case, name, answer).diverges:
             return Verdict("inconclusive", "refused growth")
         return masked
 

@@ -450,3 +450,8 @@ def test_twice_the_input_is_twice_the_work(counted: Counted, make: Callable[[int
     _, twice = counted.check(make(4_000))
     assert stage in ("", "malformed", "invalid")
     assert twice <= 2.3 * work, (stage, work, twice)
+
+
+def test_no_nans_of_single_instructions() -> None:
+    with pytest.raises(ValueError, match="C path"):
+        Store(Profile(single=(("f32.add", 4),)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wasmlab_ref.numerics import FUNCTIONS, functions
-from wasmlab_ref.profile import NAN_PROFILES, RELAXED_CHOICES, Profile
+from wasmlab_ref.profile import NAN_CHOICES, NAN_PROFILES, RELAXED_CHOICES, Profile
 
 ZERO, MINUS_ZERO, ONE, INF = 0, 0x8000_0000, 0x3F80_0000, 0x7F80_0000
 QUIET, OTHER, NEGATIVE, SIGNALLING, QUIETED = 0x7FC1_2345, 0x7FC0_0777, 0xFFC5_4321, 0x7FA1_2345, 0x7FE1_2345
@@ -247,3 +247,13 @@ def test_invalid_nans_are_refused_and_profiles_are_values() -> None:
     assert len({Profile(), Profile("canonical"), Profile(R_fmin=1)}) == 2
     with pytest.raises(FrozenInstanceError):
         Profile().nan = "x86"  # type: ignore[misc]
+
+
+def test_single_instructions_have_nans_of_their_own() -> None:
+    swapped = Profile("x86", single=(("f32.add", NAN_CHOICES.index("swapped")),))
+    assert functions(swapped)["f32.add"](QUIET, OTHER) == OTHER
+    assert functions(swapped)["f32.sub"](QUIET, OTHER) == QUIET
+    with pytest.raises(ValueError, match="no choice"):
+        Profile(single=(("f32.abs", 1),))
+    with pytest.raises(ValueError, match="from 0 to 4"):
+        Profile(single=(("f32.add", 5),))

@@ -11,6 +11,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 NAN_PROFILES = ("canonical", "x86", "arm64", "riscv64")
+"""What the instructions of processors do."""
+
+NAN_CHOICES = (*NAN_PROFILES, "swapped")
+"""What a single instruction may choose, besides: as on x86, where the compiler exchanged the operands."""
+
+NAN_INSTRUCTIONS = frozenset(
+    {
+        *(
+            f"{t}.{name}"
+            for t in ("f32", "f64", "f32x4", "f64x2")
+            for name in ("add", "sub", "mul", "div", "min", "max", "sqrt", "ceil", "floor", "trunc", "nearest")
+        ),
+        *("f32.demote_f64", "f64.promote_f32", "f32x4.demote_f64x2_zero", "f64x2.promote_low_f32x4"),
+    }
+)
+"""The instructions whose results may be any of several NaNs, relaxed ones left out."""
 
 RELAXED_CHOICES: Mapping[str, int] = MappingProxyType(
     {
@@ -68,7 +84,8 @@ class Profile:
                        parameter and two alternatives; the official suite allows this one, too
 
     `single` are choices of single instructions, by mnemonic, which go before those: engines choose by what each
-    instruction costs, not by parameter.  With `grow` 0, memories and tables refuse to grow.
+    instruction costs, not by parameter.  For an instruction that may result in several NaNs it is the place of one of
+    `NAN_CHOICES`; the C path does not take these.  With `grow` 0, memories and tables refuse to grow.
 
     For the truncations the standard's second alternative is any number at all.  The numbers here are those of x86
     instruction sequences; SpecTec counts the alternatives of R_trunc_u as four, too.
@@ -89,14 +106,14 @@ class Profile:
     grow: int = 1
 
     def __post_init__(self) -> None:
-        if self.nan not in NAN_PROFILES:
+        if self.nan not in NAN_CHOICES:
             raise ValueError(f"nan must be one of {', '.join(NAN_PROFILES)}, not {self.nan!r}")
         for name, alternatives in (*RELAXED_CHOICES.items(), ("grow", 2)):
             _check(name, getattr(self, name), alternatives)
         for name, value in self.single:
-            if name not in RELAXED:
+            if name not in RELAXED and name not in NAN_INSTRUCTIONS:
                 raise ValueError(f"no choice {name!r}")
-            _check(name, value, RELAXED_CHOICES[RELAXED[name]])
+            _check(name, value, RELAXED_CHOICES[RELAXED[name]] if name in RELAXED else len(NAN_CHOICES))
 
     def choice(self, mnemonic: str) -> int:
         """What a relaxed instruction chooses."""

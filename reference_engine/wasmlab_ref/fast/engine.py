@@ -195,6 +195,8 @@ def _limits(events: bool, limits: Limits) -> _Limits:
 
 @cache
 def _profile(profile: Profile) -> _Profile:
+    if profile.nan not in NAN_PROFILES or not {name for name, _ in profile.single} <= RELAXED.keys():
+        raise ValueError("the C path takes no NaNs of single instructions")
     relaxed = [0] * 20
     for row in INSTRUCTIONS:
         if row.mnemonic in RELAXED:

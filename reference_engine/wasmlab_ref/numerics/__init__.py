@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import cache
 from types import MappingProxyType
 
-from ..profile import RELAXED, Profile
+from ..profile import NAN_CHOICES, RELAXED, Profile
 from .conversion import conversions
 from .floating import operations
 from .format import F32, F64
@@ -38,10 +38,7 @@ def functions(profile: Profile) -> Mapping[str, Function]:
     """The function of every numeric instruction under the profile, by mnemonic ("i32.add")."""
     if profile.single:
         general = replace(profile, single=())
-        single = {
-            name: functions(replace(general, **{RELAXED[name]: choice}))[name]  # type: ignore[arg-type]
-            for name, choice in profile.single
-        }
+        single = {name: functions(_with(general, name, choice))[name] for name, choice in profile.single}
         return MappingProxyType({**functions(general), **single})
     return MappingProxyType(
         {
@@ -53,6 +50,12 @@ def functions(profile: Profile) -> Mapping[str, Function]:
             **relaxed_vectors(profile),
         }
     )
+
+
+def _with(general: Profile, mnemonic: str, choice: int) -> Profile:
+    if mnemonic in RELAXED:
+        return replace(general, **{RELAXED[mnemonic]: choice})  # type: ignore[arg-type]
+    return replace(general, nan=NAN_CHOICES[choice])
 
 
 FUNCTIONS = functions(Profile())

@@ -10,6 +10,7 @@ invalid operation:
                where the addend of a fused multiply-add is
                first; none if that adds a quiet NaN to inf * 0
     riscv64    none: always the positive canonical NaN             positive
+    swapped    as on x86, with the operands exchanged              negative
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def _arm64(fmt: Format, name: str, operands: Sequence[int]) -> int:
     return _first(fmt, signalling, _first(fmt, operands, fmt.nan))
 
 
-CHOICES: dict[str, Callable[[Format, str, Sequence[int]], int]] = {"x86": _x86, "arm64": _arm64}
+def _swapped(fmt: Format, name: str, operands: Sequence[int]) -> int:
+    return _x86(fmt, name, operands[::-1])
+
+
+CHOICES: dict[str, Callable[[Format, str, Sequence[int]], int]] = {"x86": _x86, "arm64": _arm64, "swapped": _swapped}
 """By `Profile.nan`: from an operation's name and operands to the NaN it results in."""
 
 
