@@ -51,7 +51,7 @@ FLAGS = {
     "bun": "useBBQJIT=0 useOMGJIT=0 useConcurrentJIT=0 thresholdForBBQOptimizeAfterWarmUp=0"
     " thresholdForBBQOptimizeSoon=0 thresholdForOMGOptimizeAfterWarmUp=0 thresholdForOMGOptimizeSoon=0"
     " useWasmFastMemory=0 useWebAssemblyFastMemory=0 useWasmMemory64=1",
-    "spidermonkey": "wasm-compiler=baseline wasm-compiler=ion wasm-compiler=baseline+ion disable-wasm-huge-memory=true",
+    "spidermonkey": "wasm-compiler=baseline wasm-compiler=ion disable-wasm-huge-memory=true",
     "wazero": "mode=compiler mode=interpreter",
     "chicory": "mode=compiler mode=interpreter",
 }

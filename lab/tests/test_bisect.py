@@ -88,6 +88,9 @@ def test_the_command_says_where_it_changed(wat: Path, capsys: pytest.CaptureFixt
     data = json.loads(out)
     assert (data["good"], data["bad"]) == ("2", None)
     assert data["answers"]["3"]["kind"] == "unavailable"
+    status, out, err = run(capsys, "bisect", str(wat), "--engines", "ref,wasmtime", "--versions", "3,3")
+    assert (status, out) == (3, "")
+    assert "no version of wasmtime that was asked said anything" in err
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,30 @@ def test_errors_end_in_one_clear_line(
     assert err.lstrip("\n").startswith(line)
 
 
+@pytest.mark.parametrize(
+    "command", [("engines", "list"), ("diff", "--engines", "ref/py"), ("trace", "--engines", "ref/py")]
+)
+def test_a_reader_that_has_gone(command: tuple[str, ...], tmp_path: Path) -> None:
+    """`| head -1` is no finding, and no error: click and rich end with 1 where standard output is closed."""
+    path = tmp_path / "a.wat"
+    path.write_text(WAT)
+    args = [*command[:1], str(path), *command[1:]] if "--engines" in command else command
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "wasmlab.cli", *args], stdout=theirs, stderr=subprocess.PIPE, env=environment()
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("group", [(), ("engines",), ("suite",), ("matrix",)])
+def test_a_group_without_a_command_shows_its_help(group: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, *group)
+    assert (status, out) == (2, "")
+    assert err.startswith("Usage: wasmlab")
+
+
 def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise RuntimeError("ours")
@@ -95,7 +119,9 @@ def test_a_bug_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     ("args", "text"),
     [
         (["fuz"], "Did you mean fuzz?"),
-        (["fuzz", "--engines", "ref"], "at least 2 engines"),
+        (["fuzz", "--engines", "ref"], "at least 2 engines are needed"),
+        (["diff", str(ROOT / "docs" / "example.wat")], "at least 1 engine is needed"),
+        (["run", __file__.replace(".py", ".wast"), "--invoke", "f"], "does not exist"),
         (["fuzz", "--engines", "right,right"], "named twice"),
         (["fuzz", "--engines", "a b,c"], "is no engine"),
         (["fuzz", "--engines", "a,b", "--time", "soon"], "is no duration"),

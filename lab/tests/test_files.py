@@ -278,3 +278,11 @@ def test_a_script_brings_the_hosts_that_it_needs(tmp_path: Path) -> None:
                     store.invoke(instances[action.id][action.name], [])
     assert checked
     assert digest(calls) != digest(calls[::-1])
+
+
+@pytest.mark.parametrize("name", ["a.wast", "a.json"])
+def test_a_script_is_no_module(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("(module)")
+    with pytest.raises(UsageError, match=r"expected \.wasm or \.wat"):
+        load_module(path)

@@ -81,12 +81,20 @@ def main(args: list[str] | None = None) -> None:
 def run(args: list[str] | None = None) -> int:
     """Run the command line; the exit status.  Errors are one clear line on stderr, and a hint."""
     try:
-        found = group.main(args, prog_name="wasmlab", standalone_mode=False)
+        # Not group.main(): it ends with 1, which is a finding here, where the reader of standard output has gone.
+        with group.make_context("wasmlab", sys.argv[1:] if args is None else list(args)) as context:
+            found = group.invoke(context)
         return found if isinstance(found, int) else 0
     except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich ends so
+            _silence_stdout()
+            return 0
         return error.code if isinstance(error.code, int) else 2 if error.code else 0
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "wasmlab"
         return _fail(error.format_message(), f"{path} --help")

@@ -72,6 +72,8 @@ def _decoded(path: Path, data: bytes) -> Module:
 
 def load_module(path: Path) -> bytes:
     """The bytes of a module in either format."""
+    if path.suffix in (".wast", ".json"):
+        raise UsageError(f"{path}: expected .wasm or .wat", hint="wasmlab diff runs scripts and cases")
     data = path.read_bytes()
     if data[:4] == b"\0asm" or path.suffix == ".wasm":
         return data

@@ -70,7 +70,9 @@ def names_of(engines: str, more: Sequence[str] = (), archs: Sequence[str] = (), 
     if len(set(names)) != len(names):
         raise UsageError(f"an engine is named twice: {', '.join(names)}")
     if len(names) < least:
-        raise UsageError(f"at least {least} engines are needed", hint="--engines ref,wasmtime")
+        raise UsageError(
+            f"at least {least} engine{'s are' if least > 1 else ' is'} needed", hint="--engines ref,wasmtime"
+        )
     return tuple(names)
 
 

@@ -15,7 +15,7 @@ from wasmlab_ref.case import Case
 
 from .. import bisect as b
 from ..bisect import BAD, GOOD, Answer, Bisection
-from ..errors import LabError, UsageError
+from ..errors import LabError, Missing, UsageError
 from ..foreign import plain
 from ..loading import load_any
 from ..opening import engine_errors, judging, names_of, opened
@@ -42,7 +42,7 @@ def bisect(
     bad if it differs each time, good if it never does; what differs only sometimes, lacks a feature or cannot be had
     is inconclusive and passed over. Versions between the last good one and the first bad one that say nothing are
     named. Where the oldest is bad and the newest good, the release that fixed it is found. Exit status 1 if a version
-    is bad, 0 if none is.
+    is bad, 0 if none is, 3 if none could be asked.
 
     \b
     Example: wasmlab bisect night/3f2a90c1d4e5 --good 4.0.0
@@ -63,6 +63,8 @@ def bisect(
         return answer
 
     found = b.bisect(chosen, ask)
+    if not (found.good or found.bad):
+        raise Missing(f"no version of {suspect} that was asked said anything", "the reasons are above")
     click.echo(json.dumps(to_json(found)) if as_json else plain(sentence(suspect, found), 2000))
     sys.exit(1 if found.bad else 0)
 
