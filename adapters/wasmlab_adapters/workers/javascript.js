@@ -188,7 +188,6 @@ function isZero(buffer, at, size) {
 //   (import "js" "trapping" (func)) (export "reenter" (func 1)) (func (export "trap") (call 2) unreachable)
 //   (func (export "log") (param i32 i64)
 //     (call 0 (local.get 0) (i32.wrap_i64 (i64.shr_u (local.get 1) (i64.const 32))) (i32.wrap_i64 (local.get 1)))))
-// By halves: V8 has no i64 for JavaScript before 8.5.
 const LAB = "AGFzbQEAAAABEwRgA39/fwBgAX8AYAAAYAJ/fgACJQMCanMDbG9nAAACanMHcmVlbnRlcgABAmpzCHRyYXBwaW5nAAIDAwICAwcYAwdyZWVudGVyAAEEdHJhcAADA2xvZwAEChcCBQAQAgALDwAgACABQiCIpyABpxAACw==";
 // (module (import "js" "extern" (func (param i32) (result externref)))
 //   (import "js" "number" (func (param externref) (result i32))) (export "extern" (func 0)) (export "number" (func 1)))
@@ -199,7 +198,7 @@ let session = null, trace = [], depth = 0, reason = null;
 const numbers = new WeakMap();  // of the host's references, which are objects: a JavaScript number would be an i31
 
 const js = {
-  log: (number, high, low) => {
+  log: (number, high, low) => {  // by halves: V8 has no i64 for JavaScript before 8.5
     const digits = (high >>> 0).toString(16) + (low >>> 0).toString(16).padStart(8, "0");
     trace.push(`${(number >>> 0).toString(16)},${digits.replace(/^0+(?=.)/, "")}`);
     if (host.collect && trace.length <= MAX_COLLECTIONS) host.collect();
