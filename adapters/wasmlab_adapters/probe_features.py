@@ -136,10 +136,13 @@ PROBES: dict[str, Probe] = {
                 (drop (i32.atomic.rmw8.add_u (i32.const 8) (i32.const 0xff)))
                 (i32.add (memory.atomic.wait32 (i32.const 8) (i32.const 0) (i64.const -1))
                     (i32.atomic.rmw.cmpxchg (i32.const 8) (i32.const 0x101) (i32.const 7))))
-            (func (export "g") (result i32) (memory.atomic.wait64 (i32.const 8) (i64.const 7) (i64.const 0))))""",
+            (func (export "g") (result i32) (memory.atomic.wait64 (i32.const 8) (i64.const 7) (i64.const 0)))
+            (func (export "h") (result i64) (i32.atomic.store (i32.const 16) (i32.const -2))
+                (i64.atomic.rmw32.add_u (i32.const 16) (i64.const 1))))""",
         [
             _call("f", "", "i32:102"),
             _call("g", "", "i32:2"),
+            _call("h", "", "i64:fffffffe"),
         ],
     ),
     "custom-page-sizes": (
