@@ -14,7 +14,7 @@ from wasmlab.model import Batch
 from wasmlab.plan import Plan
 from wasmlab.signature import opcodes
 from wasmlab.subtract import without
-from wasmlab_ref.case import Case, Instantiate, Invoke
+from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 from wasmlab_ref.decode import decode
 from wasmlab_ref.features import WASM_3
 from wasmlab_ref.validate import validate
@@ -70,6 +70,33 @@ def test_a_rare_bug_is_found_behind_a_frequent_one_which_is_reduced_once() -> No
     found = [divergence.signature.partition(": ")[2].split()[0] for divergence in batch.divergences]
     assert found == ["i32.xor", "f32.neg"]
     assert sum(batch.again.values()) == len(CASES) - 2
+
+
+class NoTables(LocalEngine):
+    """Ends at every module that has a table, whatever its instructions."""
+
+    def collect(self) -> Answer:
+        case, observe = self.queue.popleft()
+        if any(decode(data).tables for data in case.modules):
+            return Answer((Outcome("crashed", detail="signal SIGSEGV"),) * len(case.steps))
+        return LocalEngine.run(one("right"), case, observe)
+
+
+def test_a_frequent_crash_without_a_telling_instruction_is_reduced_only_now_and_then() -> None:
+    def resolve(name: str) -> LocalEngine:
+        return NoTables(name) if name == "tables" else one(name)
+
+    steps = (Instantiate("a", 0),)
+    cases = [case_of(f'(module (table {n} funcref) (func (export "run")))', steps=steps) for n in range(1, 13)]
+    plan = Plan(("right", "tables"), WASM_3, 0, resolve, lambda seed, features: cases[0])
+    batch = Batch()
+    hunter = Hunter(plan, Judgement())
+    for index, case in enumerate(cases):
+        answers = {name: resolve(name).run(case) for name in plan.engines}
+        hunter.examine(index, case, answers, lambda case: lambda name: resolve(name).run(case, "full"), batch)
+    assert {divergence.signature.partition(": ")[2] for divergence in batch.divergences} == {"(tables)"}
+    assert [divergence.index for divergence in batch.divergences] == [0, 1, 2, 3, 7]
+    assert sum(batch.again.values()) == 7
 
 
 def rerun(case: Case, name: str) -> Answer:

@@ -21,7 +21,7 @@ from .model import Batch, Divergence, kept
 from .oracle import BROKEN, Verdict, pairs
 from .plan import EngineLike, Plan, start_all
 from .reduce import Budget, Parts, reduce
-from .signature import Signature, key_of, opcodes, signature_of, size
+from .signature import Signature, key_of, opcodes, parts, signature_of, size
 from .subtract import without
 from .trace import last_words
 
@@ -214,7 +214,7 @@ class Hunter:
             return known
         if self._stale[key] < STALE or met & (met - 1) == 0:
             return ""
-        present = frozenset(opcodes(case))
+        present = parts(case).union(opcodes(case))
         return next((id_ for id_, s in self._signatures[key].items() if present.issuperset(s.opcodes)), "")
 
 
