@@ -110,6 +110,13 @@ def test_a_signature_of_one_engine_alone() -> None:
         ("jsc", "ref returned / jsc returned at invoke: i32.clz [i32]"),
         ("deno", "ref returned / deno returned at invoke: i32.clz [i32]"),
     ]
+    fast = replace(
+        several,
+        groups=(("ref/fast:arm64",), ("jsc",)),
+        outcomes={"ref/fast:arm64": WRONG.outcomes["ref"], "jsc": WRONG.outcomes["x"]},
+    )
+    ((_, one),) = signature_of(function("(i32.clz (local.get 0))"), fast).alone()
+    assert str(one) == "ref returned / jsc returned at invoke: i32.clz [i32]"
     swapped = replace(several, groups=(("jsc",), ("ref",)))
     assert [name for name, _ in signature_of(function("(local.get 0)"), swapped).alone()] == ["jsc"]
     crash = Verdict("diverge", "", None, "case", (("jsc",),), {"jsc": Outcome("crashed", detail="signal SIGSEGV")})

@@ -93,7 +93,7 @@ def test_a_frequent_crash_without_a_telling_instruction_is_reduced_only_now_and_
     hunter = Hunter(plan, Judgement())
     for index, case in enumerate(cases):
         answers = {name: resolve(name).run(case) for name in plan.engines}
-        hunter.examine(index, case, answers, lambda case: lambda name: resolve(name).run(case, "full"), batch)
+        hunter.examine(index, case, answers, lambda case: lambda engine: resolve(engine).run(case, "full"), batch)
     assert {divergence.signature.partition(": ")[2] for divergence in batch.divergences} == {"(tables)"}
     assert [divergence.index for divergence in batch.divergences] == [0, 1, 2, 3, 7]
     assert sum(batch.again.values()) == 7

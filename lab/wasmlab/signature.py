@@ -83,7 +83,7 @@ class Signature:
         right = next((i for i, group in enumerate(key.groups) if any(map(is_reference, group))), 0)
         if len(key.groups) == 1:  # one that broke, after nobody could follow it any more
             key, right = Key((("ref",), *key.groups), ("silent", *key.kinds), key.stage), 0
-        first = next(filter(is_reference, key.groups[right]), key.groups[right][0])
+        first = "ref" if any(map(is_reference, key.groups[right])) else key.groups[right][0]
         for number, (group, kind) in enumerate(zip(key.groups, key.kinds, strict=True)):
             for name in group if number != right else ():
                 pair = Key(((first,), (name,)), (key.kinds[right], kind), key.stage)
