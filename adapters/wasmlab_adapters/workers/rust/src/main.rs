@@ -19,23 +19,32 @@ use std::io::{self, BufRead, Write};
 use std::os::fd::FromRawFd;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use chosen::Chosen;
 use engine::{Engine, Flags, LAB};
-use session::{Session, Shared, Step};
+use session::{Outcome, Session, Shared, Step};
 
 /// Of the thread that does everything: validators and compilers recurse.
 const STACK: usize = 256 << 20;
 
 #[derive(Deserialize)]
-struct Request {
+struct Request<'a> {
     id: Option<i64>,
-    steps: Option<Vec<Step>>,
+    #[serde(borrow)]
+    steps: Option<Vec<Step<'a>>>,
     session: Option<String>,
     observe: Option<String>,
     fuel: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    id: Option<i64>,
+    outcomes: Vec<Outcome>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trace: Vec<String>,
 }
 
 fn main() {
@@ -119,7 +128,7 @@ impl Worker {
     }
 
     /// Say something, but not before the next mark, or before there is nothing more to read.
-    fn hold(&mut self, message: &Value) -> io::Result<()> {
+    fn hold(&mut self, message: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer(&mut self.held, message)?;
         self.held.push(b'\n');
         Ok(())
@@ -146,18 +155,13 @@ impl Worker {
         let kept = request.session.as_ref().and_then(|name| self.sessions.remove(name));
         let mut session = kept.unwrap_or_else(|| Session::new(&self.shared));
         let full = request.observe.as_deref() == Some("full");
-        let outcomes: Vec<Value> =
-            steps.iter().map(|step| session.outcome(&mut self.shared, step, full, request.fuel)).collect();
-        let mut answer = json!({"id": request.id, "outcomes": outcomes});
+        let outcomes = steps.iter().map(|step| session.outcome(&mut self.shared, step, full, request.fuel)).collect();
         let trace = LAB.with_borrow_mut(|lab| std::mem::take(&mut lab.trace));
-        if !trace.is_empty() {
-            answer["trace"] = json!(trace);
-        }
         if let Some(name) = request.session
             && steps.iter().all(|step| step.action != "end")
         {
             self.sessions.insert(name, session);
         }
-        self.hold(&answer)
+        self.hold(&Answer { id: request.id, outcomes, trace })
     }
 }

@@ -1,10 +1,11 @@
 //! A store with its instances, and the steps of requests.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::engine::{Engine, Failure, Import, Provider};
@@ -19,20 +20,34 @@ const LONGEST_DETAIL: usize = 2000;
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-pub struct Step {
-    #[serde(rename = "do")]
-    pub action: String,
-    name: String,
-    module: String,
-    imports: Vec<(Option<String>, String)>,
-    of: Option<String>,
-    #[serde(rename = "as")]
-    alias: String,
-    export: String,
+pub struct Step<'a> {
+    #[serde(borrow, rename = "do")]
+    pub action: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    module: Cow<'a, str>,
+    imports: Vec<(Option<Cow<'a, str>>, Cow<'a, str>)>,
+    of: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "as")]
+    alias: Cow<'a, str>,
+    #[serde(borrow)]
+    export: Cow<'a, str>,
     repeat: Option<u64>,
     at: u64,
-    hex: String,
+    #[serde(borrow)]
+    hex: Cow<'a, str>,
     bytes: Option<u64>,
+}
+
+/// How a step ended, as it is told.
+#[derive(Serialize)]
+pub struct Outcome {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
 }
 
 /// The engine, and what all sessions share.
@@ -49,10 +64,10 @@ impl<E: Engine> Shared<E> {
 
     fn compiled(&mut self, step: &Step) -> Result<E::Module, Failure> {
         let cache = if step.of.is_some() { &mut self.bridges } else { &mut self.modules };
-        if let Some(found) = cache.found.get(&step.module) {
+        if let Some(found) = cache.found.get(&*step.module) {
             return Ok(found.clone());
         }
-        let bytes = STANDARD.decode(&step.module).map_err(|error| Failure::unsupported(format!("base64: {error}")))?;
+        let bytes = STANDARD.decode(&*step.module).map_err(|error| Failure::unsupported(format!("base64: {error}")))?;
         let module = self.engine.compile(&bytes)?;
         cache.keep(&step.module, module.clone());
         Ok(module)
@@ -62,8 +77,8 @@ impl<E: Engine> Shared<E> {
 /// The last modules that were compiled, by their text in base64.
 struct Cache<M> {
     size: usize,
-    found: HashMap<String, M>,
-    order: VecDeque<String>,
+    found: HashMap<Rc<str>, M>,
+    order: VecDeque<Rc<str>>,
 }
 
 impl<M> Cache<M> {
@@ -77,8 +92,9 @@ impl<M> Cache<M> {
         {
             self.found.remove(&oldest);
         }
-        self.order.push_back(text.to_string());
-        self.found.insert(text.to_string(), module);
+        let key: Rc<str> = text.into();
+        self.order.push_back(Rc::clone(&key));
+        self.found.insert(key, module);
     }
 }
 
@@ -94,13 +110,11 @@ impl<E: Engine> Session<E> {
     }
 
     /// Do a step; what came of it.
-    pub fn outcome(&mut self, shared: &mut Shared<E>, step: &Step, full: bool, fuel: Option<u64>) -> Value {
+    pub fn outcome(&mut self, shared: &mut Shared<E>, step: &Step, full: bool, fuel: Option<u64>) -> Outcome {
         match self.run(shared, step, full, fuel) {
-            Ok(values) if values.is_empty() => json!({"kind": "returned"}),
-            Ok(values) => json!({"kind": "returned", "values": values}),
+            Ok(values) => Outcome { kind: "returned", values, detail: String::new() },
             Err(Failure { kind, detail }) => {
-                let detail: String = detail.chars().take(LONGEST_DETAIL).collect();
-                json!({"kind": kind, "detail": detail})
+                Outcome { kind, values: Vec::new(), detail: detail.chars().take(LONGEST_DETAIL).collect() }
             }
         }
     }
@@ -112,7 +126,7 @@ impl<E: Engine> Session<E> {
         full: bool,
         fuel: Option<u64>,
     ) -> Result<Vec<String>, Failure> {
-        match step.action.as_str() {
+        match &*step.action {
             "instantiate" => {
                 let module = shared.compiled(step)?;
                 self.instantiate(&shared.engine, step, &module, fuel)?;
@@ -122,7 +136,7 @@ impl<E: Engine> Session<E> {
                 if step.alias == "lab.callee" {
                     shared.engine.set_callee(&mut self.store, &instance);
                 }
-                self.registered.insert(step.alias.clone(), instance);
+                self.registered.insert(step.alias.to_string(), instance);
             }
             "call" => self.call(&shared.engine, step, fuel)?,
             "write" => self.write(&shared.engine, step)?,
@@ -152,7 +166,7 @@ impl<E: Engine> Session<E> {
             })
             .collect();
         let instance = engine.instantiate(&mut self.store, module, &imports, fuel)?;
-        self.instances.insert(step.name.clone(), instance);
+        self.instances.insert(step.name.to_string(), instance);
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use crate::engine::{Engine, Failure, Flags, HOST_DEPTH, HOST_TRAP, Import, Provi
 
 /// Bytes from which an allocation is a mapping.
 const MAPPED: libc::c_int = 1 << 18;
+/// Bytes at the end of the heap that are free and stay there.
+const KEPT: libc::c_int = 1 << 26;
 
 pub struct Chosen {
     engine: sf_nano_core::Engine,
@@ -55,8 +57,12 @@ impl Engine for Chosen {
     fn new(flags: &Flags) -> Result<Self, String> {
         // The interpreter gives each instance that is called two megabytes of stack, all zeros.  Out of a mapping of their
         // own they cost what is touched; once the first was freed, malloc would have them in its heap, and clear them.
+        // What is smaller, such as memories, stays in the heap, whose pages are not given back after each.
         // SAFETY: no other thread allocates yet.
-        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED) };
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        }
         let tier = flags.choose("tier", &[("jit", Tier::Jit), ("interpreter", Tier::Interp)])?;
         let config = Config::new().tier(tier).parallel_compilation(false);
         Ok(Self { engine: sf_nano_core::Engine::new(config).map_err(|error| error.to_string())? })
