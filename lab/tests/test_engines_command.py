@@ -14,7 +14,9 @@ from wasmlab.commands.engines import engines
 from wasmlab.errors import Missing, UsageError
 from wasmlab_adapters import doctor as checks
 from wasmlab_adapters import probe as prober
+from wasmlab_adapters import registry, releases
 from wasmlab_adapters.probe import Check
+from wasmlab_matrices.load import Package
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,17 @@ def test_why_an_engine_cannot_be_installed_is_said(monkeypatch: pytest.MonkeyPat
     assert rows["wazero"]["status"] == "not installed, which needs go"
     assert not rows["wazero"]["installable"]
     assert rows["wasmtime"]["installable"]
+
+
+def test_install_says_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def install(package: Package, version: str, arch: str) -> Path:
+        return Path("/nowhere")
+
+    monkeypatch.setattr(registry, "install", install)
+    monkeypatch.setattr(releases.REGISTRIES["pypi"], "releases", lambda _: ["11.0.0", "12.0.0", "12.0.1", "13.0.0"])
+    result = CliRunner().invoke(engines, ["install", "wasmtime@12"])
+    assert result.stdout == "wasmtime@12: wasmtime@12.0.1 is ready\n"
+    assert result.stderr == "wasmtime 12.0.1 is not installed: it is fetched now\n"
 
 
 def test_install_of_what_is_not_there() -> None:

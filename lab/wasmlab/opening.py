@@ -12,6 +12,7 @@ from wasmlab_ref.features import FEATURES, closure
 
 from .choices import Choices, choices_of
 from .errors import Missing, UsageError
+from .foreign import plain
 from .judgement import Arbiter, Judgement
 from .plan import start_all
 
@@ -32,10 +33,24 @@ def engine_errors() -> Iterator[None]:
 def open_engine(name: str) -> Any:
     """An engine that is not started yet; `UsageError` for a wrong name, `Missing` for what cannot be had here."""
     from wasmlab_adapters.engine import Engine
-    from wasmlab_adapters.registry import resolve
 
     with engine_errors():
-        return Engine(resolve(name))
+        return Engine(target_of(name))
+
+
+def target_of(name: str) -> Any:
+    """The target of a name, installed if need be: that may take minutes, so it is said."""
+    from wasmlab_adapters.errors import EngineUnavailable, NotInstalled
+    from wasmlab_adapters.registry import EngineName, resolve
+
+    whole = EngineName.parse(name).whole()
+    try:
+        return resolve(whole, fetch=False)
+    except NotInstalled as error:
+        click.echo(plain(f"{error}: it is fetched now"), err=True)
+    except EngineUnavailable:
+        pass  # perhaps for want of an image
+    return resolve(whole)
 
 
 def _archs(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:

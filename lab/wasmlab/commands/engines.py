@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..opening import engine_errors
+from ..opening import engine_errors, target_of
 
 if TYPE_CHECKING:
     from wasmlab_matrices.load import EngineRow
@@ -108,11 +108,9 @@ def install(names: tuple[str, ...]) -> None:
     \b
     Example: wasmlab engines install wasmtime wasmtime@12
     """
-    from wasmlab_adapters.registry import resolve
-
     with engine_errors():
         for name in names:
-            target = resolve(name)
+            target = target_of(name)
             click.echo(f"{name}: {target.resolved} is ready")
 
 
@@ -131,10 +129,9 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
     from wasmlab_adapters.probe import probe as run_probe
     from wasmlab_adapters.probed import Probed, remember
     from wasmlab_adapters.process import printable
-    from wasmlab_adapters.registry import resolve
 
     with engine_errors():
-        target = resolve(name)
+        target = target_of(name)
         with target.worker() as worker:
             hello = worker.hello
             checks = run_probe(worker)
