@@ -99,6 +99,19 @@ def test_a_reader_that_has_gone(command: tuple[str, ...], tmp_path: Path) -> Non
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_interrupted_while_it_is_imported() -> None:
+    code = """
+import os, signal, sys
+class Finder:
+    find_spec = staticmethod(lambda name, *_: os.kill(os.getpid(), signal.SIGINT) if name == "click" else None)
+sys.meta_path.insert(0, Finder)
+from wasmlab.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 @pytest.mark.parametrize("group", [(), ("engines",), ("suite",), ("matrix",)])
 def test_a_group_without_a_command_shows_its_help(group: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(capsys, *group)

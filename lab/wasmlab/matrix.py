@@ -126,7 +126,7 @@ def _run(job: Job, folder: Path, processes: int) -> int:
     with (folder / "logs" / f"{name}.txt").open("w", encoding="utf-8") as log:
         log.write(f"$ {shlex.join(['wasmlab', *command])}\n")
         log.flush()
-        lab = [sys.executable, "-P", "-m", "wasmlab.cli"]
+        lab = [sys.executable, "-P", "-m", "wasmlab"]
         with subprocess.Popen([*lab, *command], stdout=log, stdin=subprocess.DEVNULL) as process:
             while True:
                 try:
