@@ -35,6 +35,15 @@ def test_list() -> None:
     assert found["wasmtime"]["hint"] == "wasmlab engines install wasmtime@50.0.1"
 
 
+@pytest.mark.parametrize(("width", "said"), [(60, "status"), (80, "lacks of"), (150, "what it is")])
+def test_a_list_says_what_there_is_room_for(width: int, said: str) -> None:
+    output = CliRunner(env={"COLUMNS": str(width)}).invoke(engines, ["list"]).output
+    titles = " ".join(output.split()[:12])
+    assert said in titles
+    assert ("lacks" in titles, "what it is" in titles) == (width >= 80, width >= 150)
+    assert max(map(len, output.splitlines())) <= width
+
+
 def test_what_a_probe_found_is_kept_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     checks_ = [Check("traps", True), Check("feature simd", False, "other bits")]
     monkeypatch.setattr(prober, "probe", lambda _: checks_)

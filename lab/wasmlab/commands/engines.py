@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from wasmlab_matrices.load import EngineRow
 
 
-WIDE = 110
-"""Columns of a terminal from which on it also says what each engine is."""
+COLUMNS = {"engine": 0, "version": 0, "status": 0, "probe": 80, "lacks of Wasm 3.0": 80, "what it is": 150}
+"""What the list says, and from which width of the terminal on."""
 
 
 @click.group("engines")
@@ -47,24 +47,21 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     console = Console()
-    console.print(_table(rows, console.width >= WIDE))
+    console.print(_table(rows, console.width))
 
 
-def _table(rows: list[dict[str, Any]], wide: bool) -> Table:
+def _table(rows: list[dict[str, Any]], width: int) -> Table:
+    columns = [name for name, least in COLUMNS.items() if width >= least]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("engine", no_wrap=True)
-    table.add_column("version", no_wrap=True)
-    table.add_column("status", no_wrap=wide)
-    table.add_column("probe", no_wrap=True)
-    for name in ("lacks of Wasm 3.0", "what it is")[: 1 + wide]:
-        table.add_column(name)
+    for name in columns:
+        table.add_column(name, no_wrap=name in ("engine", "version", "probe"))
     for row in rows:
         found = row["probed"]
         probe = "" if found is None else "all rules kept" if not found["broken"] else f"{len(found['broken'])} broken"
         style = "green" if row["status"].startswith("ready") else "" if row["installable"] else "yellow"
         lacks = ", ".join(row["lacks"]) or "nothing"
         texts = (row["engine"], row["version"], (row["status"], style), probe, lacks, row["about"])
-        table.add_row(*(Text.assemble(text) for text in texts[: 5 + wide]))
+        table.add_row(*(Text.assemble(text) for text in texts[: len(columns)]))
     return table
 
 
