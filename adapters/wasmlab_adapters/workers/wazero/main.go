@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 )
@@ -37,6 +38,9 @@ func main() {
 	if len(os.Args) < 2 {
 		fail(fmt.Errorf("usage: worker features.tsv [mode=compiler|interpreter]"))
 	}
+	// Little lives from module to module: garbage is collected late, but for memories of a gigabyte.
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(1 << 30)
 	rows, err := os.ReadFile(os.Args[1])
 	if err != nil {
 		fail(err)

@@ -162,10 +162,23 @@ static bool link_all(store *s, const Module &module, const source *of, RefVec *i
     return true;
 }
 
+// Addresses of tables are cut to 32 bits, and some instructions take no others.
+static bool strange(outcome *out) {
+    if (out) fail(out, "unsupported", "a table addressed by i64");
+    return false;
+}
+
 static bool read(const source *of, ModuleDesc *into, outcome *out) {
     wabt::Errors errors;
     wabt::ReadBinaryOptions options(features, nullptr, false, true, true);
-    if (Succeeded(ReadBinaryInterp("module", of->bytes, of->size, options, &errors, into))) return true;
+    if (Succeeded(ReadBinaryInterp("module", of->bytes, of->size, options, &errors, into))) {
+        for (const TableDesc &table : into->tables)
+            if (table.type.limits.is_64) return strange(out);
+        for (const ImportDesc &asked : into->imports)
+            if (auto table = dynamic_cast<const TableType *>(asked.type.type.get()); table && table->limits.is_64)
+                return strange(out);
+        return true;
+    }
     if (out) fail(out, "invalid", "%s", errors.empty() ? "no reason given" : errors.front().message.c_str());
     return false;
 }
