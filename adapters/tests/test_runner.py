@@ -33,7 +33,7 @@ def make() -> Iterator[Make]:
     made = []
 
     def build(*flags: str, **limits: Any) -> Worker:
-        made.append(Worker(Local([sys.executable, "-S", str(FAKE), *flags]), limits=Limits(**limits), name="fake"))
+        made.append(Worker(Local([sys.executable, "-S", str(FAKE), *flags]), limits=Limits(**limits), name="./fake"))
         return made[-1]
 
     yield build
@@ -262,7 +262,7 @@ def test_lost_sessions(make: Make) -> None:
         ('{"protocol": 1, "engine": "x", "version": 2, "values": "native", "features": []}', "must be texts"),
         ('{"protocol": 1, "engine": "x", "version": "2", "values": "both", "features": []}', "`values`"),
         ('{"protocol": 1, "engine": "x", "version": "2", "values": "native", "features": [1]}', "list of names"),
-        ('{"unavailable": "no library", "hint": "install it"}', r"^fake: no library$"),
+        ('{"unavailable": "no library", "hint": "install it"}', r"^\./fake: no library$"),
     ],
 )
 def test_no_hello(make: Make, hello: str, message: str) -> None:
@@ -270,6 +270,16 @@ def test_no_hello(make: Make, hello: str, message: str) -> None:
     with pytest.raises(EngineUnavailable, match=message) as caught:
         worker.start()
     assert caught.value.hint
+
+
+def test_a_start_that_others_hold_up_is_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other things a start takes long, and is no failure."""
+    waits = iter([10.0] * 5)
+    monkeypatch.setattr(process.Process, "waited", lambda self: next(waits, 0.0))
+    worker = make("hello=silent", startup=0.3)
+    with pytest.raises(EngineUnavailable, match=r"no hello within 0\.3 s"):
+        worker.start()
+    assert next(waits, None) is None
 
 
 def test_no_program() -> None:

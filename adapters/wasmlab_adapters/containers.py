@@ -237,6 +237,10 @@ class Running:
         """Seconds of processor time of all its processes; 0 where the daemon is on another machine."""
         return process.processor_time(self._pid) if self._pid else 0.0
 
+    def waited(self) -> float:
+        """Seconds that its processes could have run, but others had the processors."""
+        return process.waited(self._pid) if self._pid else 0.0
+
     def _close(self) -> None:
         """End the stream, once: a descriptor's number is soon another's."""
         if self._socket.fileno() < 0:

@@ -58,6 +58,9 @@ class Running(Protocol):
     def processor_time(self) -> float:
         """Seconds of processor time so far; 0 where that cannot be seen from here."""
 
+    def waited(self) -> float:
+        """Seconds that it could have run, but others had the processors; 0 where that cannot be seen from here."""
+
 
 class Place(Protocol):
     """Where one worker is started, again and again."""

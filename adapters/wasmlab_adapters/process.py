@@ -153,6 +153,10 @@ class Process:
         """Seconds of processor time so far: a request that timed out without using any was starved, not hanging."""
         return processor_time(self.pid)
 
+    def waited(self) -> float:
+        """Seconds that it could have run, but others had the processors."""
+        return waited(self.pid)
+
 
 def family(pid: int) -> Iterator[int]:
     """The process, and its descendants as far as they can be seen."""
@@ -185,6 +189,15 @@ def processor_time(pid: int) -> float:
                 nanoseconds += int(Path(f"/proc/{member}/task/{thread}/schedstat").read_bytes().split()[0])
         total += max(ticks / _TICKS, nanoseconds / 1e9)  # exact, but without threads that ended
     return total
+
+
+def waited(pid: int) -> float:
+    """Seconds that the main threads of a process and its descendants could have run, but others had the processors."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{member}/schedstat").read_bytes().split()[1])
+    return total / 1e9
 
 
 @functools.cache

@@ -318,7 +318,8 @@ class Worker:
             self._fail("crashed", "memory", why)
         elif not self._greeted:
             self._greeting_time += attended
-            if self._greeting_time > self.limits.startup:
+            late = self._greeting_time - self.limits.startup
+            if late > 0 and late > process.waited():
                 self._fail("timed out", "deadline", f"no hello within {self.limits.startup:g} s")
         elif self._sent:
             self._look_at_deadline(process, self._sent[0], attended)
