@@ -189,6 +189,8 @@ def test_other_names_for_imports(worker: Path) -> None:
 def test_what_cannot_be_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineUnavailable, match=r"toy 7 has no other/\*\.c"):
         compiled.build(order(tmp_path / "1", "other/*.c"))
+    with pytest.raises(EngineUnavailable, match=r"toy 7 has no engines/other\.cc"):
+        compiled.build(order(tmp_path / "1b", "engines/other.cc"))
     with pytest.raises(EngineUnavailable, match="toy 7 cannot be compiled: .*toy.h"):
         compiled.build(order(tmp_path / "2", "toy/engine.c"))
     assert not (tmp_path / "2" / "content").exists()
