@@ -10,15 +10,18 @@ from pathlib import Path
 import pytest
 from zoo import BUGS, case_of, resolve
 
+from wasmlab import edits
 from wasmlab.crew import Crew, Question
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Judgement
 from wasmlab.loading import load_file
 from wasmlab.reduce import Budget, reduce
 from wasmlab.signature import key_of
+from wasmlab.stacks import Context
 from wasmlab.wast import to_wast
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register
 from wasmlab_ref.decode import decode
+from wasmlab_ref.text import parse_module
 from wasmlab_ref.validate import validate
 
 EVERYTHING = """(module
@@ -95,6 +98,45 @@ def test_every_step_on_the_way_is_valid_and_smaller() -> None:
     reduced = reduce(case, verdict.step, same, engines[0])
     assert reduced in tried
     assert len(set(tried)) == len(tried)
+
+
+def mnemonics(case: Case) -> list[str]:
+    return [s.op.mnemonic for module in case.modules for f in decode(module).funcs for s in f.body]
+
+
+def test_what_is_tried_grows_with_the_case_and_not_with_its_square() -> None:
+    def asked(count: int) -> int:
+        statements = "(global.set 0 (i32.popcnt (i32.mul (local.get 0) (i32.const 3))))" * count
+        wat = f'(module (global (mut i32) (i32.const 0)) (func (export "run") (param i32) {statements}))'
+        case = case_of(wat, steps=(Instantiate("a", 0), Invoke("a", "run", ("i32:5",))))
+        budget = Budget(seconds=600)
+
+        def same(candidate: Case) -> bool:
+            found = mnemonics(candidate)
+            return found.count("i32.popcnt") == count and "unreachable" not in found
+
+        assert "i32.mul" not in mnemonics(reduce(case, 1, same, resolve("right"), budget))
+        return budget.asked
+
+    assert asked(40) < 3 * asked(20)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # What is in a local, where it is taken out of it.
+        ("(local.set 1 (i32.mul (local.get 0) (i32.const 3))) (i32.xor (local.get 1) (i32.const 5))",
+         ["local.get", "i32.const", "i32.mul", "i32.const", "i32.xor"]),
+        ("(local.set 1 (i32.const 3)) (i32.xor (local.get 1) (local.get 1))", ["i32.const", "i32.const", "i32.xor"]),
+        # A value that is no constant.
+        ("(i32.xor (i32.mul (local.get 1) (i32.const 3)) (local.get 0))", ["local.get", "local.get", "i32.xor"]),
+    ],
+)  # fmt: skip
+def test_versions_of_a_body(before: str, after: list[str]) -> None:
+    text = f"(module (func (param i32) (result i32) (local i32) {before}))"
+    module = parse_module(text.encode())
+    found = [[s.op.mnemonic for s in f.body] for f in edits.edited(Context(module), module.funcs[0])]
+    assert after in found
 
 
 def test_what_does_not_reproduce_stays_as_it_is() -> None:

@@ -6,13 +6,13 @@ finds out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from wasmlab_ref.syntax import Cast, Expr, Func, Instr, Module, instr
 from wasmlab_ref.types import RefType, ValType
 
-from .stacks import BLOCKS, Body, Context, Span, Types, analyse
+from .stacks import BLOCKS, Body, Context, Span, Types, analyse, local_types
 
 _ZERO = {t: instr(f"{t}.const", 0) for t in ("i32", "i64", "f32", "f64", "v128")}
 _LABELLED = frozenset({"br", "br_if", "br_on_null", "br_on_non_null"})
@@ -54,24 +54,31 @@ def edited(context: Context, func: Func) -> Iterator[Func]:
     """Smaller functions, the largest steps first."""
     body = analyse(context, func)
     results = context.func_type(func.type).results
-    edits = sorted(_edits(func.body, body, results), key=lambda edit: (len(edit[2]) - (edit[1] - edit[0]), edit[0]))
+    edits = sorted(
+        _edits(func.body, body, results, local_types(context, func)),
+        key=lambda edit: (len(edit[2]) - (edit[1] - edit[0]), edit[0]),
+    )
     for start, end, new in edits:
         if new != func.body[start:end]:
             yield with_body(func, splice(func.body, start, end, new))
     for start, else_at, end in sorted(body.blocks, key=lambda block: block[0] - block[2]):
         for code in _unwrapped(func.body, start, else_at, end):
             yield with_body(func, code)
+    for span in body.spans:
+        if func.body[span.at].op.mnemonic == "local.set":
+            yield from (with_body(func, code) for code in _inlined(func.body, span))
 
 
 Edit = tuple[int, int, Expr]
 
 
-def _edits(code: Expr, body: Body, results: Types) -> Iterator[Edit]:
+def _edits(code: Expr, body: Body, results: Types, locals_: Sequence[ValType]) -> Iterator[Edit]:
     for start, end in body.dead:
         yield start, end, ()
     yield from _runs(body)
     for span in body.spans:
         yield from _of_span(code, span)
+        yield from _of_locals(span, locals_)
         if span.results == results:
             yield 0, len(code), code[span.start : span.end]
             yield span.end, len(code), ()
@@ -110,6 +117,22 @@ def _of_span(code: Expr, span: Span) -> Iterator[Edit]:
         yield start, end, (*kept, *defaults(span.results))
     if span.results and code[span.at].op.mnemonic not in BLOCKS:
         yield start, end, (UNREACHABLE,)
+
+
+def _of_locals(span: Span, locals_: Sequence[ValType]) -> Iterator[Edit]:
+    """A value that is no constant: what needs one that a compiler does not know keeps it, and loses how it was made."""
+    if len(span.results) == 1 and span.end - span.start > 1 and span.results[0] in locals_:
+        yield span.start, span.end, (instr("local.get", locals_.index(span.results[0])),)
+
+
+def _inlined(code: Expr, span: Span) -> Iterator[Expr]:
+    """What is put into a local, where it is taken out of it: if that is in one place, or a single instruction."""
+    made, local = code[span.start : span.at], code[span.at].args[0]
+    taken = [at for at, step in enumerate(code) if step.op.mnemonic == "local.get" and step.args[0] == local]
+    if taken and (len(taken) == 1 or len(made) == 1):
+        gone = set(range(span.start, span.end))
+        places = dict.fromkeys(taken, made)
+        yield tuple(new for at, step in enumerate(code) if at not in gone for new in places.get(at, (step,)))
 
 
 def _may_replace(given: ValType, wanted: ValType) -> bool:
