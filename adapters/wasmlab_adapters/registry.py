@@ -181,12 +181,13 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
     if variant_name and variant_name not in row.variants:
         raise EngineNameError(unknown(f"variant of {parsed.engine}", variant_name, row.variants))
     variant = row.variants.get(variant_name)
-    emulated = row.emulated if where and where.cpu else {}
-    flags = {**emulated, **(variant.flags if variant else {}), **dict(parsed.flags)}
+    flags = {**(variant.flags if variant else {}), **dict(parsed.flags)}
     for flag in flags:
         if flag not in row.flags:
             raise EngineNameError(unknown(f"flag of {parsed.engine}", flag, row.flags))
     version, package = _package(parsed, row, fetch)
+    if where and where.cpu:
+        flags = row.emulated_flags(version) | flags
     image = _image(parsed, row, version, package, variant, fetch) if where else ""
     layout = IN_AN_IMAGE if where else local_layout(package)
     argv, env = command(Choice(row, variant, flags, version, arch, package), layout)

@@ -159,6 +159,8 @@ class EngineRow:
     """The flags that its worker takes, and what each does."""
     emulated: dict[str, str] = field(default_factory=dict)
     """Flags where QEMU plays the processor; a variant's, and those of a name, go before."""
+    lacks: dict[str, str] = field(default_factory=dict)
+    """By globs of versions: a flag of `emulated` that these releases do not have, and run without."""
     traps: dict[str, str] = field(default_factory=dict)
     """What the engine's message contains, to kinds of traps.tbl: several, joined by "|", where it merges them."""
     limits: Limits = field(default_factory=Limits)
@@ -181,6 +183,7 @@ class EngineRow:
         if not self.flag.startswith("$"):
             _known("way to write flags", [self.flag], ("setting", "option", "switch"))
         _known("flag of emulated", self.emulated, self.flags)
+        _known("flag of lacks", self.lacks.values(), self.emulated)
         for name, variant in self.variants.items():
             _known(f"flag of variant {name}", variant.flags, self.flags)
         if not self.alias and bool(self.module) == bool(self.file or self.program):
@@ -193,6 +196,11 @@ class EngineRow:
             return self
         features = tuple(name for name in self.features if name not in other.without)
         return replace(self, package=other.package, program=other.program, features=features, elsewhere={})
+
+    def emulated_flags(self, version: str) -> dict[str, str]:
+        """The flags of a release where QEMU plays the processor."""
+        lacking = {flag for versions, flag in self.lacks.items() if fnmatchcase(version, versions)}
+        return {flag: value for flag, value in self.emulated.items() if flag not in lacking}
 
     def known_failures(self, variant: str, version: str) -> dict[str, str]:
         """The rules of `wasmlab engines probe` that a release is known to break in a variant, and why."""
