@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -230,6 +231,27 @@ def test_an_image_that_is_there_does_not_wait_for_another(monkeypatch: pytest.Mo
         images.ensure("riscv64", package)
     there.add(tag := images._engine_tag(package.name, lab))
     assert images.ensure("riscv64", package) == tag
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("E: tar: No space left on device", "no room left for"),
+        ("E: no such suite", "cannot make a base .*: E: no such"),
+    ],
+)
+def test_a_base_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, complaint: str) -> None:
+    """mmdebstrap hangs up on its whole process group where it fails: we are not in it."""
+    program = tmp_path / "bin" / "mmdebstrap"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntrap '' HUP\nkill -HUP 0\necho '{said}' >&2\nexit 25\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("WASMLAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir(mode=0o700)
+    with pytest.raises(EngineUnavailable, match=complaint):
+        images._bootstrap("riscv64", "wasmlab-base:never")
+    assert not list((tmp_path / "cache" / "images").glob("base-*"))
 
 
 def test_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,27 @@ def test_install(cache: Path, wheel: Path) -> None:
     assert install(package()) == folder  # without pip this time
 
 
+@pytest.mark.parametrize("size", ["64k", "500k"])
+def test_a_cache_without_room(cache: Path, wheel: Path, size: str) -> None:
+    """Too small for the download, and for what comes out of it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("toy_engine/noise", os.urandom(100_000))
+    cache.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(cache)], check=True)
+    try:
+        with pytest.raises(EngineUnavailable, match=f"no room left for {cache}") as caught:
+            install(package(wheel))
+        assert "\n" not in str(caught.value)
+        assert "WASMLAB_CACHE" in caught.value.hint
+        assert leftovers(cache) == []
+        subprocess.run(["mount", "-o", "remount,size=50m", str(cache)], check=True)
+        assert install(package(wheel)).is_dir()
+    finally:
+        subprocess.run(["umount", "-l", str(cache)], check=True)
+
+
 def test_wrong_hash(cache: Path, wheel: Path) -> None:
     with pytest.raises(EngineUnavailable, match="not the pinned 0000"):
         install(Package("pypi", "toy-engine", "1.0", {WHEEL: "0" * 64}))

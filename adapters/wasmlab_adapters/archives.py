@@ -6,6 +6,7 @@ inside and are never written through; the budgets hold for what was really unpac
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import re
@@ -49,6 +50,8 @@ class Unpacker:
             zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError,
             ValueError,
         ) as error:  # fmt: skip
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise  # nothing is wrong with the archive
             raise EngineUnavailable(f"{archive.name} cannot be unpacked: {printable(str(error))}") from None
 
     def finish(self) -> None:

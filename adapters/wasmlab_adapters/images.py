@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -41,6 +42,7 @@ from .emulation import emulated, ready, usual_cpu
 from .errors import EngineUnavailable, NotInstalled
 from .install import cache_folder, private_folder
 from .process import printable
+from .registries.order import FULL, no_room, unusable
 
 OFFICIAL = "python:3.13-slim-trixie"
 SUITE = "trixie"
@@ -265,18 +267,43 @@ def _bootstrap(arch: str, tag: str) -> None:
         command += [f"--extract-hook={FOLDER / 'finish-root.sh'}", SUITE, str(root)]
         if mirror := _mirror():
             command.append(f"deb {mirror} {SUITE} main")
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=BUILD_SECONDS)
-        if done.returncode:
-            lines = [line for line in printable(done.stderr).splitlines() if line.strip()]
+        status, errors = _apart(command)
+        if status:
+            if FULL.search(errors) or shutil.disk_usage(part).free < 1 << 20:  # which it does not always say
+                raise no_room(folder)
+            lines = [line for line in errors.splitlines() if line.strip()]
             said = next((line for line in lines if line.startswith("E:")), lines[-1] if lines else "no word")
             raise EngineUnavailable(f"mmdebstrap cannot make a base for {arch}: {said[:300]}", "wasmlab doctor")
         archive = Path(part, "image.tar")
-        _archive(arch, tag, root, archive)
+        try:
+            _archive(arch, tag, root, archive)
+        except OSError as error:
+            raise unusable(folder, error) from None
         try:
             with archive.open("rb") as file:
                 client(BUILD_SECONDS).images.load(file)
         except ERRORS as error:
             raise unavailable(error) from None
+
+
+def _apart(command: list[str]) -> tuple[int, str]:
+    """Run mmdebstrap; its exit status, and what it said of errors.
+
+    In a session of its own: where it fails it sends SIGHUP to its whole process group, which would be the lab, too.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            errors = process.communicate(timeout=BUILD_SECONDS)[1]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return 1, f"E: it did not end within {BUILD_SECONDS} s"
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, printable(errors)
 
 
 def _mirror() -> str:

@@ -46,6 +46,13 @@ def test_the_rows() -> None:
         assert row.limits.recycle_memory <= row.limits.memory
 
 
+def test_flags_that_older_releases_lack() -> None:
+    row = load_engines()["v8"]
+    lacking = [v for v in ("18.20.4", "20.9.0", "20.14.1", "22.1.0") if len(row.emulated_flags(v)) == 1]
+    knowing = [v for v in ("20", "20.15.0", "22.2.0", "26.10.0") if row.emulated_flags(v) == row.emulated]
+    assert (len(lacking), len(knowing)) == (4, 4)
+
+
 @pytest.mark.parametrize(
     ("addition", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -29,6 +30,7 @@ _OFFLINE = re.compile(
     r"|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|unable to connect",
     re.IGNORECASE,
 )
+FULL = re.compile(r"no space left on device|\bENOSPC\b|disk quota exceeded", re.IGNORECASE)
 _ERROR = re.compile(r"(\[?ERROR\]?:?|E:|npm (ERR!|error)|error(\[E\d+\])?:) ?")
 """How clients mark the lines that say why they failed."""
 
@@ -101,6 +103,8 @@ class Order:
         words = printable(done.stderr + b"\n" + done.stdout)  # Maven says its errors on the other one
         if _OFFLINE.search(words):
             raise EngineUnavailable(f"{self.what} is not installed and there is no network", "connect once, and retry")
+        if FULL.search(words):
+            raise no_room(self.part)
         raise ClientFailed(words)
 
     def downloaded(self, pattern: str) -> Path | None:
@@ -183,8 +187,15 @@ def numbers(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)]
 
 
+def no_room(folder: Path) -> EngineUnavailable:
+    """The error for a disk that is full."""
+    return EngineUnavailable(f"there is no room left for {folder}", "make room, or set WASMLAB_CACHE to another folder")
+
+
 def unusable(folder: Path, error: OSError) -> EngineUnavailable:
     """The error for a cache that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return no_room(folder)
     return EngineUnavailable(f"the cache {folder} cannot be used: {error.strerror}", "set WASMLAB_CACHE to another")
 
 

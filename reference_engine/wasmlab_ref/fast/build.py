@@ -174,5 +174,7 @@ def _run(command: Sequence[str]) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"the C compiler did not run ({error})", WITHOUT_COMPILER) from None
     if done.returncode:
+        if "no space left on device" in done.stderr.lower():
+            raise Unavailable("there is no room left to compile the C engine", "make room, or set WASMLAB_CACHE")
         first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
         raise Unavailable(f"the C engine does not compile ({first.strip()})", WITHOUT_COMPILER)
