@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register, Step
@@ -227,16 +226,16 @@ class Reducer:
     # Strategies
 
     def _first(self, passed: Pass) -> None:
-        """Take the first candidate that holds, and go on from its place, until none does in a whole round.
+        """Take the first candidate that holds, and begin again, until none does.
 
-        Those before it did not hold, and are hardly other ones now: to begin again each time would be quadratic.
+        An edit that did not hold will hardly do so after the next one: the more often it did not, the longer it waits,
+        or all would be tried again after each step.  Before the end each has its turn.
         """
-        at = 0
+        waiting = _Waiting()
         while self.parts is not None and not self.budget.spent():
-            place = self.first_of(islice(passed(self.parts), at, None))
-            if place is None and at == 0:
+            place = self.first_of(waiting.due(self.parts, passed(self.parts)))
+            if not waiting.go_on(place):
                 return
-            at = 0 if place is None else at + place
 
     def _list(self, items: Callable[[Parts], Sequence[T]], without: Callable[[Parts, Sequence[T]], Parts]) -> None:
         """Drop chunks of a list, halving their size: delta debugging."""
@@ -258,6 +257,59 @@ class Reducer:
             candidate = Case(self.best.modules, (*steps[:at], *steps[at + 1 :]), self.best.origin)
             if not self.budget.spent() and self.same(candidate):
                 self.best, steps = candidate, candidate.steps
+
+
+class _Waiting:
+    """Which edits wait for their turn: one that failed `n` times lets `2 ** n` steps pass."""
+
+    def __init__(self) -> None:
+        self.step, self.all = 0, False
+        self.failures: dict[Any, tuple[int, int]] = {}
+        """How often an edit failed, and the step at which it is due again."""
+        self.tried: list[Any] = []
+        self.passed_over = False
+
+    def due(self, parts: Parts, candidates: Iterable[Parts]) -> Iterator[Parts]:
+        """The candidates that do not wait."""
+        self.tried, self.passed_over = [], False
+        for candidate in candidates:
+            edit = _edit(parts, candidate)
+            if not self.all and self.failures.get(edit, (0, 0))[1] > self.step:
+                self.passed_over = True
+                continue
+            self.tried.append(edit)
+            yield candidate
+
+    def go_on(self, place: int | None) -> bool:
+        """Note which of those that were due held, if any; whether there is more to try."""
+        for edit in self.tried[:place]:
+            times = self.failures.get(edit, (0, 0))[0]
+            if edit is not None:
+                self.failures[edit] = times + 1, self.step + 2**times + 1
+        self.step += 1
+        self.all = place is None and self.passed_over
+        return place is not None or self.all
+
+
+def _edit(before: Parts, after: Parts) -> Any:
+    """What was changed in a function's body, wherever it stands there; None for other changes."""
+    for at, (old, new) in enumerate(zip(before.modules, after.modules, strict=False)):
+        for index, (func, other) in enumerate(zip(old.funcs, new.funcs, strict=False)):
+            if func is not other:
+                a, b = func.body, other.body
+                start = _common(a, b)
+                end = _common(a[start:][::-1], b[start:][::-1])
+                return at, index, a[start : len(a) - end], b[start : len(b) - end]
+    return None
+
+
+def _common(a: Expr, b: Expr) -> int:
+    """How many instructions both begin with."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
+    return low
 
 
 def _dropped(without: Callable[[Parts, Sequence[T]], Parts], parts: Parts, chunk: Sequence[T]) -> Parts | None:
