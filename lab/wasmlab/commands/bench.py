@@ -19,6 +19,7 @@ from ..display import output
 from ..errors import UsageError
 from ..foreign import plain
 from ..opening import names_of, opened
+from .options import OutputFile
 
 
 @click.command("bench")
@@ -42,7 +43,7 @@ from ..opening import names_of, opened
 @click.option("--limit", default=20.0, show_default=True, help="Seconds that one call may take.")
 @click.option("--wall", is_flag=True, help="Round trip times rather than the worker's processor time.")
 @click.option("--only", type=click.Choice(["kernels", "modules", "memory"]), help="One of the three measurements.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with plots.")
+@click.option("--html", type=OutputFile(), help="Write a page with plots.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def bench(
     kernels: tuple[str, ...],

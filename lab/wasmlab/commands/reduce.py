@@ -28,7 +28,7 @@ from ..opening import judging, names_of, opened
 from ..oracle import Verdict, pairs
 from ..reduce import Budget, Parts
 from ..signature import key_of, size
-from .options import Duration, stopping
+from .options import Duration, OutputFile, stopping
 
 
 @click.command("reduce")
@@ -39,7 +39,7 @@ from .options import Duration, stopping
 @click.option("-j", "jobs", default=1, show_default=True, type=click.IntRange(1, 64), help="Candidates run at once.")
 @click.option("--time", "seconds", type=Duration(), default="5m", show_default=True, help="How long at most.")
 @click.option("--tries", type=click.IntRange(min=1), help="Runs of a candidate; one that shows it is enough.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The script (.wast), or the case (.json).")
+@click.option("-o", "--out", type=OutputFile(), help="The script (.wast), or the case (.json).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def reduce(
     file: str, engines: str, more: tuple[str, ...], calls: tuple[str, ...], jobs: int, seconds: float,

@@ -18,6 +18,7 @@ from ..foreign import plain
 from ..loading import load_any
 from ..opening import names_of, opened
 from ..trace import LIMIT, Event, Traced, first_difference, instrumented
+from .options import OutputFile
 
 SHOWN = 8
 """Events before the first difference that are shown."""
@@ -31,7 +32,7 @@ SHOWN = 8
 @click.option(
     "--limit", default=LIMIT, show_default=True, type=click.IntRange(1, 1_000_000), help="Values an instance."
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="The trace as lines of JSON. Default: stdout.")
+@click.option("-o", "--out", type=OutputFile(), help="The trace as lines of JSON. Default: stdout.")
 @click.option("--json", "as_json", is_flag=True, help="Of several engines: the first difference as one JSON object.")
 def trace(
     file: str, engines: str, more: tuple[str, ...], calls: tuple[str, ...], limit: int, out: Path | None, as_json: bool
