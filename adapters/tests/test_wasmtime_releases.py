@@ -85,7 +85,7 @@ EFFECTS = {
     # What settings change, in the first and the last release here that have them.
     ("opt=none", "opt=speed"): ("0.26.0", "12.0.0", "38.0.0", "50.0.1"),
     ("opt=none", "opt=speed_and_size"): ("0.26.0", "12.0.0", "38.0.0", "50.0.1"),
-    ("regalloc=backtracking", "regalloc=single_pass"): ("38.0.0", "50.0.1"),
+    ("regalloc=backtracking", "regalloc=single_pass"): ("31.0.0", "38.0.0", "50.0.1"),
     ("cranelift_nan_canonicalization=false", "cranelift_nan_canonicalization=true"): ("12.0.0", "50.0.1"),
     ("consume_fuel=false", "consume_fuel=true"): ("22.0.0", "50.0.1"),
     ("strategy=cranelift", "strategy=winch"): ("50.0.1",),
