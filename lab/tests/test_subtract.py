@@ -99,6 +99,21 @@ def test_a_frequent_crash_without_a_telling_instruction_is_reduced_only_now_and_
     assert sum(batch.again.values()) == 7
 
 
+@pytest.mark.parametrize(("enough", "kept"), [(0.0, 1), (60.0, 0)])
+def test_a_reduction_that_is_stopped_late_is_kept(monkeypatch: pytest.MonkeyPatch, enough: float, kept: int) -> None:
+    """Else a campaign that is run slice by slice would come back to the same case for ever."""
+    monkeypatch.setattr("wasmlab.hunter.ENOUGH", enough)
+    stops = iter([False, False])
+    plan = Plan(("right", "two"), WASM_3, 0, resolve, lambda seed, features: CASES[0])
+    batch = Batch()
+    answers = {name: resolve(name).run(CASES[0]) for name in plan.engines}
+    verdict = Hunter(plan, Judgement()).examine(
+        0, CASES[0], answers, lambda case: partial(rerun, case), batch, lambda: next(stops, True)
+    )
+    assert (verdict is not None) == bool(kept)
+    assert len(batch.divergences) == kept
+
+
 def rerun(case: Case, name: str) -> Answer:
     return resolve(name).run(case, "full")
 

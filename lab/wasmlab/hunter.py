@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -47,6 +48,9 @@ CANDIDATES = 100
 
 LONGEST = 12
 """How much longer than usual a reduction may take for that."""
+
+ENOUGH = 10.0
+"""Seconds from which on a stopped reduction is kept as far as it came; before, the case is left for the next time."""
 
 PATIENCE = 10
 """How many times the deadline a request gets before a time-out is a finding."""
@@ -139,9 +143,10 @@ class Hunter:
                     return ONE_PROCESSOR
                 slow = SLOW if costly(again) else 1
                 usual = self.plan.reduce_seconds
-                seconds = max(usual * slow, min(CANDIDATES * cost, usual * LONGEST))
+                seconds = usual * slow if costly(again) else max(usual, min(CANDIDATES * cost, usual * LONGEST))
                 budget = Budget(seconds, stop, clock=partial(processor_time, engines))
                 tries = TRIES if attempt else 1
+                begun = time.monotonic()
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
                 known = self.plan.known.reason(signature, fields["reduced"], engines)
@@ -155,9 +160,9 @@ class Hunter:
                 break
         else:
             return again
-        if stop():
+        if stop() and time.monotonic() - begun < ENOUGH:
             return None
-        if better:
+        if better and not stop():
             self._sizes[signature.id] = fields["size"]
             fields["confirmed"] = confirmed(fields["reduced"], names, self.plan.resolve, self.judgement)
         self._stale[key] = 0 if new else self._stale[key] + 1
@@ -219,9 +224,13 @@ class Hunter:
 
 
 def processor_time(engines: Sequence[EngineLike]) -> float:
-    """Seconds of processor time that this process and those of the engines used: they take turns."""
+    """Seconds of processor time that this process and those of the engines used: they take turns.
+
+    Workers that have ended count, too: a candidate that crashes or is killed costs one.
+    """
     workers = (getattr(engine, "processor_time", float)() for engine in engines)
-    return time.process_time() + float(sum(workers))
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + float(sum(workers))
 
 
 def costly(verdict: Verdict) -> bool:
