@@ -285,7 +285,7 @@ class Builder:
     def _declare(self) -> None:
         """Declare the functions that ref.func names and nothing else does."""
         hidden = [f for f in self.functions if f.referred and not f.export]
-        if hidden:
+        if hidden and self.has("reference-types"):  # else there is no ref.func, and no such segment
             init = tuple((instr("ref.func", f.index),) for f in hidden)
             self.elem_defs.append(Elem(RefType(False, "func"), init, "declare"))
 
