@@ -102,6 +102,7 @@ def test_a_reader_that_has_gone(command: tuple[str, ...], tmp_path: Path) -> Non
 def test_interrupted_while_it_is_imported() -> None:
     code = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without
 class Finder:
     find_spec = staticmethod(lambda name, *_: os.kill(os.getpid(), signal.SIGINT) if name == "click" else None)
 sys.meta_path.insert(0, Finder)
