@@ -11,7 +11,6 @@ another architecture by emulation: the C engine is cross-compiled, engines come 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import io
@@ -42,7 +41,7 @@ from .emulation import emulated, ready, usual_cpu
 from .errors import EngineUnavailable, NotInstalled
 from .install import cache_folder, private_folder
 from .process import printable
-from .registries.order import FULL, no_room, unusable
+from .registries.order import FULL, locked, no_room, unusable
 
 OFFICIAL = "python:3.13-slim-trixie"
 SUITE = "trixie"
@@ -438,11 +437,6 @@ def _readable(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def _locked(arch: str) -> Iterator[None]:
     """One process makes the images of an architecture, the others wait."""
     folder = cache_folder() / "images"
-    private_folder(cache_folder())
     private_folder(folder)
-    descriptor = os.open(folder / f"{arch}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with locked(folder / f"{arch}.lock"):
         yield
-    finally:
-        os.close(descriptor)

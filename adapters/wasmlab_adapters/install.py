@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 def find_installed(package: Package, version: str, arch: str = "") -> Path | None:
     """The folder of an installed package, or None; EngineUnavailable where the cache is not only ours."""
     folder = folder_of(package, version, arch)
-    for place in (cache_folder(), cache_folder() / "engines", folder.parent, folder):
+    for place in _from_cache(folder):
         if not os.path.lexists(place):
             return None
         _check_private(place)
@@ -62,8 +62,7 @@ def install(package: Package, version: str = "", arch: str = "") -> Path:
     folder = folder_of(package, version, arch)
     if found := find_installed(package, version, arch):
         return found
-    for place in (cache_folder(), cache_folder() / "engines", folder.parent):
-        private_folder(place)
+    private_folder(folder.parent)
     sweep(folder.parent)
     with locked(folder.with_name(f"{folder.name}.lock")) as lock:
         if found := find_installed(package, version, arch):  # another process was faster
@@ -107,14 +106,24 @@ def _native(arch: str) -> bool:
 
 
 def private_folder(folder: Path) -> None:
-    """Make a folder that only its owner may enter, or see that nobody else can write into the one that is there."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:
-        pass  # no folder: the check below says so
-    except OSError as error:
-        raise unusable(folder, error) from None
-    _check_private(folder)
+    """Make a folder of the cache, and those above it in the cache, which only their owner may enter.
+
+    EngineUnavailable where others can write into one that is there.
+    """
+    for place in _from_cache(folder):
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            pass  # no folder: the check below says so
+        except OSError as error:
+            raise unusable(place, error) from None
+        _check_private(place)
+
+
+def _from_cache(folder: Path) -> list[Path]:
+    """The cache, and what lies between it and a folder in it, which comes last."""
+    parts = folder.relative_to(cache_folder()).parts
+    return [cache_folder().joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def _check_private(folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from .process import is_program
 from .registries.order import contents
 from .registry import Target
 from .runner import Worker
+from .whole import write_json
 
 SOURCES = ("workers", "probe.py", "probe_features.py", "lowering.py")
 """What a probe's answer depends on, beside the engine."""
@@ -66,11 +66,8 @@ def remember(target: Target, found: Probed) -> None:
     if path is None:
         return
     try:
-        for folder in (cache_folder(), path.parent):
-            private_folder(folder)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(json.dumps({"engine": target.resolved, **asdict(found)}, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        private_folder(path.parent)
+        write_json(path, {"engine": target.resolved, **asdict(found)})
     except (OSError, EngineUnavailable):
         pass
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from wasmlab_matrices.load import Package
 
 from .errors import EngineUnavailable
-from .install import cache_folder, find_installed, folder_of, host_architecture, private_folder
+from .install import find_installed, folder_of, host_architecture, private_folder
 from .registries import REGISTRIES
-from .registries.order import ClientFailed, Order, locked, near, numbers
+from .registries.order import ClientFailed, Order, begins, locked, near, numbers
+from .whole import write_json
 
 FRESH = 24 * 3600
 """Seconds that a list is believed."""
@@ -38,9 +39,7 @@ def releases(package: Package, arch: str = "") -> list[str]:
         raise EngineUnavailable(
             f"{package.registry} tells no releases of {package.name}", f"name one in full, such as {package.version}"
         )
-    part = kept.with_suffix(".part.json")
-    part.write_text(json.dumps(found))
-    part.replace(kept)
+    write_json(kept, found)
     return _driven(package, found)
 
 
@@ -67,9 +66,9 @@ def chosen(package: Package, wanted: str, arch: str = "", fetch: bool = True) ->
         found = releases(package, arch) if fetch else _read(_kept(package, arch))
     except EngineUnavailable:
         found, fetch = _read(_kept(package, arch)), False
-        if not found and not _begins(package.version, wanted):
+        if not found and not begins(package.version, wanted):
             raise
-    matching = [version for version in _driven(package, found) or [package.version] if _begins(version, wanted)]
+    matching = [version for version in _driven(package, found) or [package.version] if begins(version, wanted)]
     if not fetch:
         matching = [version for version in matching if find_installed(package, version, arch)] or matching
     if not matching:
@@ -77,10 +76,6 @@ def chosen(package: Package, wanted: str, arch: str = "", fetch: bool = True) ->
             f"there is no {name} {wanted}", f"near it: {', '.join(near(wanted, found))}" if found else ""
         )
     return matching[-1]
-
-
-def _begins(version: str, wanted: str) -> bool:
-    return version == wanted or version.startswith(f"{wanted}.")
 
 
 def _kept(package: Package, arch: str) -> Path:
@@ -103,8 +98,7 @@ def _asked(package: Package, arch: str) -> list[str]:
     if lister is None:
         return []
     kept = _kept(package, arch)
-    for place in (cache_folder(), cache_folder() / "engines", kept.parent):
-        private_folder(place)
+    private_folder(kept.parent)
     with locked(kept.with_suffix(".lock")) as lock:
         part = kept.with_suffix(".part")
         host = host_architecture()

@@ -141,9 +141,9 @@ def choices_of(engine: Any) -> dict[str, str]:
     for feature in _PROBES:
         if feature == "mvp" or feature in engine.features:
             some, case = probes(feature)
-            made += some
-            outcomes += engine.run(case).outcomes[1:][: len(some)]
-            outcomes += [Outcome("unsupported")] * (len(made) - len(outcomes))
+            for probe, outcome in zip(some, engine.run(case).outcomes[1:], strict=False):
+                made.append(probe)
+                outcomes.append(outcome)
     return explain(made, outcomes)
 
 

@@ -141,9 +141,8 @@ class Hunter:
                 models = self._other_models(case, engines, verdict, stack)
                 if models is None:
                     return ONE_PROCESSOR
-                slow = SLOW if costly(again) else 1
-                usual = self.plan.reduce_seconds
-                seconds = usual * slow if costly(again) else max(usual, min(CANDIDATES * cost, usual * LONGEST))
+                broke, usual = costly(again), self.plan.reduce_seconds
+                seconds = usual * SLOW if broke else max(usual, min(CANDIDATES * cost, usual * LONGEST))
                 budget = Budget(seconds, stop, clock=partial(processor_time, engines))
                 tries = TRIES if attempt else 1
                 begun = time.monotonic()
@@ -155,7 +154,7 @@ class Hunter:
                     for other in self._signatures[key].values()
                 )
                 better = fields["size"] < self._sizes.get(signature.id, fields["size"] + 1)
-                if better and slow == 1 and fields["stage"] != "probe":
+                if better and not broke and fields["stage"] != "probe":
                     fields["trace"] = last_words(fields["reduced"], engines)
                 break
         else:

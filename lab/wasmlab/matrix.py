@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from wasmlab_adapters.whole import write_json
 from wasmlab_matrices.matrix import Conformance, Fuzzing, Matrix
 
 from .errors import UsageError
@@ -113,9 +114,7 @@ def run(jobs: Sequence[Job], folder: Path, processes: int) -> Iterator[tuple[Job
         if status in (130, -signal.SIGINT):
             raise KeyboardInterrupt
         done[job.title] = Done(status, round(time.monotonic() - started, 3))
-        part = folder / f".{STATE}"
-        part.write_text(json.dumps({title: asdict(ended) for title, ended in done.items()}, indent=1))
-        part.replace(folder / STATE)
+        write_json(folder / STATE, {title: asdict(ended) for title, ended in done.items()})
         yield job, done[job.title]
 
 

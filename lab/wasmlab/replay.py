@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from wasmlab_adapters.whole import write_json
 from wasmlab_matrices.known import FOLDER, OWN, KnownDivergence, load_known
 from wasmlab_ref.case import Case
 
@@ -91,9 +92,7 @@ FILE = "known.json"
 def save(found: Sequence[Replayed], folder: Path) -> None:
     """Keep what became of the rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{FILE}"
-    part.write_text(json.dumps([row.to_json() for row in found], indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / FILE)
+    write_json(folder / FILE, [row.to_json() for row in found])
 
 
 def load_replayed(folder: Path) -> list[Replayed]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wasmlab_adapters.whole import write_json
 from wasmlab_matrices.expectations import Expectation, covers
 
 from . import suites
@@ -137,9 +137,7 @@ def save(column: Column, folder: Path) -> Path:
     """Write a column into a folder, whole or not at all; the file is named by its engine and suite."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(column.engine, column.suite, column.pattern)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(column.to_json(), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, column.to_json())
     return path
 
 

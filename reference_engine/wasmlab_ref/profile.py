@@ -107,7 +107,7 @@ class Profile:
 
     def __post_init__(self) -> None:
         if self.nan not in NAN_CHOICES:
-            raise ValueError(f"nan must be one of {', '.join(NAN_PROFILES)}, not {self.nan!r}")
+            raise ValueError(f"nan must be one of {', '.join(NAN_CHOICES)}, not {self.nan!r}")
         for name, alternatives in (*RELAXED_CHOICES.items(), ("grow", 2)):
             _check(name, getattr(self, name), alternatives)
         for name, value in self.single:

@@ -182,6 +182,11 @@ def near(version: str, known: Sequence[str], count: int = 3) -> list[str]:
     return found[first : first + count]
 
 
+def begins(version: str, beginning: str) -> bool:
+    """Is it the version that is named, or one that begins so?"""
+    return f"{version}.".startswith(f"{beginning}.")
+
+
 def numbers(version: str) -> list[int]:
     """What versions are sorted by."""
     return [int(number) for number in re.findall(r"\d+", version)]

@@ -87,10 +87,10 @@ def _versions(suspect: str, good: str | None, bad: str | None, versions: str | N
 
 def _versions_of(engine: str, end: str, found: Sequence[str]) -> list[int]:
     """Where in `found` a version is, or all those are that begin so."""
-    at = [number for number, version in enumerate(found) if f"{version}.".startswith(f"{end}.")]
-    if not at:
-        from wasmlab_adapters.registries.order import near
+    from wasmlab_adapters.registries.order import begins, near
 
+    at = [number for number, version in enumerate(found) if begins(version, end)]
+    if not at:
         raise UsageError(f"{engine} has no version {plain(end, 40)}", hint=f"near it: {', '.join(near(end, found))}")
     return at
 
