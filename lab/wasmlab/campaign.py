@@ -24,7 +24,7 @@ from .choices import Choices, choices_of, probes, profile_of
 from .foreign import plain
 from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
-from .model import REACHED, Batch, Divergence, EngineRecord, Progress, Sample, kept
+from .model import REACHED, SPENT, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
 from .plan import SIBLINGS, SIBLINGS_ABROAD, EngineLike, Plan, start_all
 from .signature import opcodes, size
@@ -144,6 +144,7 @@ class Shard:
         self._samples: Counter[str] = Counter()
         self._reached = set(plan.reached)
         self._started = 0.0
+        self._spent: dict[str, float] = {}
 
     def __enter__(self) -> Shard:
         try:
@@ -175,6 +176,7 @@ class Shard:
     def run(self, indices: Iterator[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Do the cases; yields what happened every 250 ms, and at the end."""
         self._started = time.monotonic()
+        self._spend()
         try:
             yield from self._run(indices, stop)
         except KeyboardInterrupt:
@@ -209,9 +211,17 @@ class Shard:
     def take(self) -> Batch:
         """What happened since the last time; the shard goes on with an empty batch."""
         now = time.monotonic()
+        self._spend()
         batch, self.batch = self.batch, Batch()
         batch.seconds, self._started = now - self._started, now
         return batch
+
+    def _spend(self) -> None:
+        """Count what each engine used of the processors since the last time; of a process that is new, all of it."""
+        for engine in self._engines:
+            now = getattr(engine, "processor_time", float)()
+            before, self._spent[engine.name] = self._spent.get(engine.name, now), now
+            self.batch.counters[SPENT + engine.name] += round((now - before if now >= before else now) * 1e6)
 
     def _settle(self, index: int, case: Case, stop: Callable[[], bool]) -> None:
         """Take the engines' answers to the oldest case in flight, and judge them.

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .foreign import plain
-from .model import Divergence, Run
+from .model import Divergence, Run, cost
 from .parallel import Totals
 
 PLAIN_EVERY = 10.0
@@ -88,7 +88,7 @@ class Display:
             f"cases {totals.counters['cases']:,}" + (f" of {self.examples:,}" if self.examples else ""),
             *(f"{label} {value}" for label, value in self._facts(totals)),
             f"divergences {self._divergences(totals)}",
-            *(f"{plain(name, 60)}: {text}" for name in self.engines if (text := health(name, totals))),
+            *(f"{plain(name, 60)}: {text}" for name in self.engines if (text := _state(name, totals))),
             f"left {self._left(totals)}",
         ]
         return "  ".join(facts)
@@ -177,13 +177,14 @@ class Display:
 
     def _engines(self, totals: Totals, width: int) -> Table:
         table = Table.grid(padding=(0, 2))
-        table.add_column(max_width=max(12, width // 2), no_wrap=True, overflow="ellipsis")
-        table.add_column(max_width=max(12, width // 2), no_wrap=True, overflow="ellipsis")
+        table.add_column(max_width=max(12, width // 3), no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for name in self.engines:
-            text = health(name, totals)
+            text, spent = health(name, totals), cost(name, totals.counters)
             broken = any(totals.counters[f"{name}: {kind}"] for kind in BAD[:2])
             style = "red" if broken else "yellow" if text else "green"
-            table.add_row(Text(plain(name, 80)), Text(text or "fine", style=style))
+            table.add_row(Text(plain(name, 80)), Text(spent, style="dim"), Text(text or "fine", style=style))
         return table
 
     def _found(self, totals: Totals, width: int, times: str) -> Iterator[RenderableType]:
@@ -211,6 +212,11 @@ class Display:
 def health(name: str, totals: Totals) -> str:
     """What an engine had besides ends that the standard foresees: "2 crashed, 14 exhausted"; "" for nothing."""
     return ", ".join(f"{n:,} {kind}" for kind in BAD if (n := totals.counters[f"{name}: {kind}"]))
+
+
+def _state(name: str, totals: Totals) -> str:
+    """What a case costs an engine, and its health."""
+    return ", ".join(filter(None, (cost(name, totals.counters), health(name, totals))))
 
 
 def instructions(number: int) -> str:

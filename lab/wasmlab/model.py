@@ -109,6 +109,16 @@ class Sample:
     answers: Answers
 
 
+SPENT = "µs of "
+"""Before an engine's name: the counter of the processor time that its workers used, in microseconds."""
+
+
+def cost(name: str, counters: Counter[str]) -> str:
+    """What a case costs an engine, in processor time: "1.2 ms a case"; "" where that is not known."""
+    spent, cases = counters[SPENT + name], counters["cases"]
+    return f"{spent / cases / 1e3:,.1f} ms a case" if spent and cases else ""
+
+
 @dataclass(slots=True)
 class Batch:
     """What happened since the last batch; adds up."""

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from wasmlab.choices import short
 from wasmlab.foreign import plain
-from wasmlab.model import Run
+from wasmlab.model import Run, cost
 from wasmlab_ref.features import FEATURES
 from wasmlab_ref.isa import INSTRUCTIONS
 
@@ -127,6 +127,7 @@ def _group(runs: Sequence[Run]) -> dict[str, Any]:
             {"run": run, "started": _time(run.started), "sessions": len(run.sessions), "command": _command(run)}
             for run in runs
         ],
+        "cost": {name: cost(name, counters) for name in campaign.names},
         "health": {name: health(name, counters) for name in campaign.names},
         "choices": _choices(runs[0]),
         "machines": list(machines.values()),
