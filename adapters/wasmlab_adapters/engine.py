@@ -16,6 +16,7 @@ from typing import Any
 
 from wasmlab_ref.case import Case, Outcome
 
+from .errors import EngineUnavailable
 from .lowering import Dialect, Plan, lower
 from .registry import Target
 from .runner import Loop, Worker
@@ -175,7 +176,11 @@ class Engine:
         if self._plans:
             raise RuntimeError("cases are on their way: their results come first")
         self.submit(case, observe, deadline, more)
-        return self.collect()
+        try:
+            return self.collect()
+        except EngineUnavailable:
+            self.close()  # it may be started again for another case
+            raise
 
     # Scripts
 

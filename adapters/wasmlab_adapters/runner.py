@@ -237,9 +237,10 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """End the process; what was submitted and not answered is dropped."""
+        """End the process; what was submitted and not answered is dropped.  A request starts another one."""
         self._pending.clear()
         self._queue.clear()
+        self._broken, self._failed_starts = None, 0
         self._unread = 0
         if self._process:
             self._farewell()

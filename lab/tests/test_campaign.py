@@ -16,14 +16,15 @@ from wasmlab.campaign import Shard, derive, generate, siblings_for, telling_rule
 from wasmlab.errors import UsageError
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Arbiter, Judgement
-from wasmlab.model import REACHED, Batch, Campaign, EngineRecord
+from wasmlab.model import REACHED, UNEXAMINED, Batch, Campaign, EngineRecord
 from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
-from wasmlab.plan import SIBLINGS, SIBLINGS_ABROAD, Plan
+from wasmlab.plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, Plan
 from wasmlab.reduce import Budget
 from wasmlab.signature import opcodes
 from wasmlab.store import Store, load
 from wasmlab_adapters.engine import Engine
+from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.registry import resolve
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
@@ -321,6 +322,84 @@ def test_what_shows_always_is_confirmed_each_time(tmp_path: Path) -> None:
     assert found.confirmed == (3, 3)
     assert found.trace[-1][1] == "i32.xor"
     assert found.trace[-1][2] != found.trace[-1][3]
+
+
+class Tired(zoo.LocalEngine):
+    """Its process ends with the case that it is asked 20th, and no other one starts."""
+
+    asked = 0
+
+    def collect(self) -> zoo.Answer:
+        self.asked += 1
+        if self.asked > 20:
+            raise EngineUnavailable(f"{self.name} does not start: no hello within 20 s")
+        return super().collect()
+
+
+def tired(name: str) -> zoo.LocalEngine:
+    return Tired(name) if name == "tired" else zoo.resolve(name)
+
+
+def test_an_engine_that_does_not_start_again_is_left_out(tmp_path: Path) -> None:
+    names = ("right", "tired", "bug/xor-lsb")
+    with Store(tmp_path, campaign(*names)) as store:
+        totals = hunt(plan(*names, resolve=tired, examples=60), store, 1, lambda: False)
+    run = load(tmp_path)
+    assert totals.troubles == ["tired does not start: no hello within 20 s; left out from case 20 on"]
+    assert run.cases == run.progress.low == 60
+    assert run.counters["tired: left out"] == 40
+    assert sum(found.count for found in run.divergences) == run.counters["diverge"] > 10
+    assert all(found.signature.endswith(": i32.xor [i32]") for found in run.divergences)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_where_one_engine_is_left_the_cases_end_and_what_was_done_stays(tmp_path: Path, jobs: int) -> None:
+    names = ("right", "tired")
+    with Store(tmp_path, campaign(*names)) as store:
+        totals = hunt(plan(*names, resolve=tired, examples=300), store, jobs, lambda: False)
+    assert totals.troubles == ["tired does not start: no hello within 20 s; the cases end here"] * jobs
+    assert load(tmp_path).cases == load(tmp_path).counters["agree"] == 20 * jobs
+
+
+class Once(zoo.LocalEngine):
+    """An engine of which one process starts, and then `late` others do not."""
+
+    starts, late = 0, 0
+
+    def __enter__(self) -> zoo.LocalEngine:
+        Once.starts += 1
+        if 1 < Once.starts <= 1 + Once.late:
+            raise EngineUnavailable(f"{self.name} does not start: no hello within 20 s")
+        return super().__enter__()
+
+
+@pytest.mark.parametrize("late", [STARTS - 1, STARTS])
+def test_a_case_is_kept_whose_engine_does_not_start_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    monkeypatch.setattr(Once, "starts", 0)
+    monkeypatch.setattr(Once, "late", late)
+
+    def resolve(name: str) -> zoo.LocalEngine:
+        return Once(name, zoo.BUGS["xor-lsb"]) if name == "once" else zoo.resolve(name)
+
+    names = ("right", "once")
+    with Store(tmp_path, campaign(*names)) as store:
+        totals = hunt(plan(*names, resolve=resolve, examples=40), store, 1, lambda: False)
+    run = load(tmp_path)
+    (found,) = run.divergences
+    put_off = int(late == STARTS)  # otherwise it is tried often enough
+    assert run.cases + put_off == 40
+    assert [sample.reason for sample in run.samples] == [UNEXAMINED] * put_off
+    assert len(totals.troubles) == put_off
+    if put_off:
+        (sample,) = run.samples
+        assert totals.troubles[0].startswith(f"case {sample.index} is kept, and left for the next time: once does not")
+        with Store(tmp_path, campaign(*names)) as store:
+            hunt(plan(*names, resolve=resolve, examples=40), store, 1, lambda: False)
+        again = load(tmp_path)
+        assert again.progress.low == 40
+        assert again.divergences[0].count == found.count + 1
 
 
 @pytest.mark.parametrize("siblings", [SIBLINGS, SIBLINGS_ABROAD])

@@ -17,6 +17,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_ref.case import Case, Invoke, Outcome, Read
 from wasmlab_ref.profile import RELAXED
 
@@ -24,9 +25,9 @@ from .choices import Choices, choices_of, probes, profile_of
 from .foreign import plain
 from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
-from .model import REACHED, SPENT, Batch, Divergence, EngineRecord, Progress, Sample, kept
+from .model import LEFT_OUT, REACHED, SPENT, UNEXAMINED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
-from .plan import SIBLINGS, SIBLINGS_ABROAD, EngineLike, Plan, start_all
+from .plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, EngineLike, Plan, start_all
 from .signature import opcodes, size
 
 if TYPE_CHECKING:
@@ -174,7 +175,10 @@ class Shard:
         return chosen
 
     def run(self, indices: Iterator[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
-        """Do the cases; yields what happened every 250 ms, and at the end."""
+        """Do the cases; yields what happened every 250 ms, and at the end.
+
+        They end where fewer than two engines are left.
+        """
         self._started = time.monotonic()
         self._spend()
         try:
@@ -182,6 +186,8 @@ class Shard:
         except KeyboardInterrupt:
             yield self.take()
             raise
+        except EngineUnavailable as error:
+            self.batch.troubles.append(f"{error}; the cases end here")
         yield self.take()
 
     def _run(self, indices: Iterator[int], stop: Callable[[], bool]) -> Iterator[Batch]:
@@ -228,13 +234,18 @@ class Shard:
 
         A case whose divergence cannot be looked into any more is left for the next time.
         """
-        answers = {engine.name: engine.collect() for engine in self._engines}
-        verdict = self._judgement.verdict(case, answers, self._again(case))
-        if verdict.diverges:
-            found = None if stop() else self._hunter.examine(index, case, answers, self._again, self.batch, stop)
-            if found is None:
-                return
-            verdict = found
+        answers = self._collect(index)
+        try:
+            verdict = self._judgement.verdict(case, answers, self._again(case))
+            if verdict.diverges:
+                found = None if stop() else self._hunter.examine(index, case, answers, self._again, self.batch, stop)
+                if found is None:
+                    return
+                verdict = found
+        except EngineUnavailable as error:
+            self.batch.troubles.append(f"case {index} is kept, and left for the next time: {error}")
+            self.batch.samples.append(Sample(UNEXAMINED, index, case, kept(answers)))
+            return
         self._count(index, case, answers)
         if verdict.kind == "inconclusive":
             reason = plain(verdict.reason, 80)
@@ -248,12 +259,26 @@ class Shard:
         self.batch.counters["cases"] += 1
         self.batch.done.append(index)
 
+    def _collect(self, index: int) -> dict[str, Answer]:
+        """The engines' answers to the oldest case.  One that cannot be started again is left out from there on."""
+        answers: dict[str, Answer] = {}
+        for engine in list(self._engines):
+            try:
+                answers[engine.name] = engine.collect()
+            except EngineUnavailable as error:
+                rest = [other for other in self._engines if other is not engine]
+                if len(rest) < 2:
+                    raise
+                self._engines = rest
+                self.batch.troubles.append(f"{error}; left out from case {index} on")
+        return answers
+
     def _again(self, case: Case) -> Again:
         """Runs a case once more, beside those in flight."""
 
         def again(name: str) -> Answer:
             if name not in self._spares:
-                self._spares[name] = self._stack.enter_context(self.plan.resolve(name))
+                (self._spares[name],) = start_all([self.plan.resolve(name)], self._stack, STARTS)
             answer: Answer = self._spares[name].run(case, observe="full")
             return answer
 
@@ -293,6 +318,7 @@ class Shard:
         for outcomes, names in by_outcomes:
             odd = {o.kind for o in outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}
             counters.update([f"{name}: {kind}" for name in names for kind in odd])
+        counters.update([f"{name}: {LEFT_OUT}" for name in self.plan.engines if name not in answers])
         if index % OPCODES_EVERY == 0 and not telling_rules(self._engines):
             self.batch.instructions.update(set(opcodes(case)))
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .foreign import plain
-from .model import Divergence, Run, cost
+from .model import LEFT_OUT, Divergence, Run, cost
 from .parallel import Totals
 
 PLAIN_EVERY = 10.0
@@ -33,8 +33,10 @@ BARS = "▁▂▃▄▅▆▇█"
 LISTED = 6
 """Divergences that the live view lists, the last ones first."""
 
-BAD = ("crashed", "unparsed", "timed out", "exhausted", "unsupported")
-"""Kinds of outcome that say something about an engine's health, the worst first; the first two are findings."""
+BAD = ("crashed", "unparsed", LEFT_OUT, "timed out", "exhausted", "unsupported")
+"""Kinds of outcome, and cases without it, that say something about an engine's health, the worst first."""
+
+BROKEN = BAD[:3]
 
 
 class Display:
@@ -48,6 +50,7 @@ class Display:
         self._rates: deque[float] = deque(maxlen=CHART)
         self._sampled, self._cases = time.monotonic(), 0
         self._totals: Totals | None = None
+        self._told = 0
 
     def __enter__(self) -> Display:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -69,6 +72,9 @@ class Display:
         """Show the state now."""
         self._totals = totals
         self._sample(totals)
+        for line in totals.troubles[self._told :]:
+            self.note(f"wasmlab: {line}")
+        self._told = len(totals.troubles)
         if not self._live and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + PLAIN_EVERY
             print(self.line(totals), file=sys.stderr, flush=True)
@@ -182,7 +188,7 @@ class Display:
         table.add_column(no_wrap=True, overflow="ellipsis")
         for name in self.engines:
             text, spent = health(name, totals), cost(name, totals.counters)
-            broken = any(totals.counters[f"{name}: {kind}"] for kind in BAD[:2])
+            broken = any(totals.counters[f"{name}: {kind}"] for kind in BROKEN)
             style = "red" if broken else "yellow" if text else "green"
             table.add_row(Text(plain(name, 80)), Text(spent, style="dim"), Text(text or "fine", style=style))
         return table

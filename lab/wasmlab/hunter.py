@@ -20,7 +20,7 @@ from .foreign import plain
 from .judgement import Again, Judgement
 from .model import Batch, Divergence, kept
 from .oracle import BROKEN, Verdict, pairs
-from .plan import EngineLike, Plan, start_all
+from .plan import STARTS, EngineLike, Plan, start_all
 from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, parts, signature_of, size
 from .subtract import without
@@ -132,7 +132,7 @@ class Hunter:
         again = verdict
         for attempt in range(1 if times_out(verdict) else CONFIRMATIONS):
             with ExitStack() as stack:
-                engines = start_all([self.plan.resolve(name) for name in names], stack)
+                engines = start_all([self.plan.resolve(name) for name in names], stack, STARTS)
                 before = processor_time(engines)
                 again = self.judgement.compare(engines, case, patience(verdict, engines))[0]
                 if not again.diverges:
@@ -195,7 +195,8 @@ class Hunter:
         seconds = {engine.name: str(second) for engine in engines if (second := getattr(engine, "second", ""))}
         if not seconds:
             return ""
-        again = start_all([self.plan.resolve(seconds.get(engine.name, engine.name)) for engine in engines], stack)
+        names = [seconds.get(engine.name, engine.name) for engine in engines]
+        again = start_all([self.plan.resolve(name) for name in names], stack, STARTS)
         if self.judgement.arbiter is not None:
             self.judgement.choices |= {e.name: choices_of(e) for e in again if e.name not in self.judgement.choices}
         self.judgement.features |= {engine.name: engine.features for engine in again}
@@ -265,7 +266,7 @@ def confirmed(
     shown = 0
     for _ in range(CONFIRMATIONS):
         with ExitStack() as stack:
-            engines = start_all([resolve(name) for name in names], stack)
+            engines = start_all([resolve(name) for name in names], stack, STARTS)
             shown += judgement.compare(engines, case)[0].diverges
     return shown, CONFIRMATIONS
 

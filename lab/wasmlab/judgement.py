@@ -55,8 +55,9 @@ class Arbiter:
         key = (tuple(sorted(profile.items())), observe, stack)
         if key not in self._said:
             if self._engine is None:
-                self._engine = self.open()
-                self._engine.start()
+                engine = self.open()
+                engine.start()
+                self._engine = engine
             self.runs += 1
             more = {"profile": dict(profile), "stack": stack, "fuel": FUEL}
             self._said[key] = self._engine.run(case, observe, more=more)

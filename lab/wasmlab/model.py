@@ -98,6 +98,12 @@ class Divergence:
 REACHED = "reached something new"
 """Why a case is kept that was the first to use a rule of the standard or an instruction."""
 
+UNEXAMINED = "differed, and an engine did not start again"
+"""Why a case is kept that nobody could look into."""
+
+LEFT_OUT = "left out"
+"""What is counted of an engine for each case that was done without it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -134,6 +140,8 @@ class Batch:
     samples: list[Sample] = field(default_factory=list)
     choices: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """By engine: what it was found to choose (`choices.Choices`), where that is new."""
+    troubles: list[str] = field(default_factory=list)
+    """What kept the lab from its work, such as an engine that does not start any more: a line each."""
 
 
 @dataclass(slots=True)

@@ -46,6 +46,7 @@ class Totals:
     rules: set[str] = field(default_factory=set)
     signatures: Counter[str] = field(default_factory=Counter)
     found: dict[str, Divergence] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
     def add(self, batch: Batch) -> None:
@@ -54,6 +55,7 @@ class Totals:
         self.inconclusive.update(batch.inconclusive)
         self.rules.update(batch.rules)
         self.signatures.update(batch.again)
+        self.troubles += batch.troubles
         for found in batch.divergences:
             self.signatures[found.id] += found.count
             self.found[found.id] = found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_ref.case import Case
 
 from .known import Known
@@ -38,13 +39,24 @@ class EngineLike(Protocol):
     def __exit__(self, *_: Any) -> Any: ...
 
 
-def start_all(engines: Sequence[Any], stack: ExitStack) -> list[Any]:
+STARTS = 3
+"""How often an engine is started whose start has succeeded before: on a busy machine one may take too long."""
+
+
+def start_all(engines: Sequence[Any], stack: ExitStack, tries: int = 1) -> list[Any]:
     """The engines, entered into `stack`; those that can start at the same time."""
     for engine in engines:
         stack.push(engine)
         if begin := getattr(engine, "begin", None):
             begin()
-    return [engine.__enter__() for engine in engines]
+    return [_started(engine, tries) for engine in engines]
+
+
+def _started(engine: Any, tries: int) -> Any:
+    for _ in range(tries - 1):
+        with suppress(EngineUnavailable):
+            return engine.__enter__()
+    return engine.__enter__()
 
 
 @dataclass(frozen=True, slots=True)

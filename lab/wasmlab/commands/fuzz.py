@@ -17,7 +17,7 @@ import click
 
 from ..campaign import generate, generator_digest, records, siblings_for
 from ..display import Display, output, summary
-from ..errors import UsageError
+from ..errors import Missing, UsageError
 from ..findings import write_findings
 from ..known import known_divergences
 from ..model import Campaign, Run
@@ -53,7 +53,8 @@ def fuzz(
     """Generate cases, run them on every engine, and report where they differ.
 
     Divergences are confirmed in fresh processes, reduced to a few instructions and told apart by signature. Ctrl-C
-    keeps everything; the same command with the same --out and --seed goes on.
+    keeps everything; the same command with the same --out and --seed goes on. An engine that cannot be started again,
+    three times in a row, is left out: the others go on, and the exit status is 3 unless there is a divergence.
 
     Without --nan and --relaxed half of the cases are raw where an engine takes profiles (ref does): what differs
     then is explained by it, or found open.
@@ -84,10 +85,10 @@ def fuzz(
             plan = replace(plan, resolve=Ready(started))
         else:
             stack.close()
-        interrupted = _campaign(plan, folder, campaign, jobs, duration, first)
+        status = _campaign(plan, folder, campaign, jobs, duration, first)
     _finish(folder, as_json, not no_html)
     found = any(not divergence.known for divergence in load(folder).divergences)
-    sys.exit(130 if interrupted else 1 if found else 0)
+    sys.exit(1 if found and status != INTERRUPTED else status)
 
 
 def _seed(folder: Path) -> int:
@@ -108,8 +109,11 @@ class Ready:
         return self._started.pop(name, None) or open_engine(name)
 
 
-def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None, first: bool) -> bool:
-    """Run it, with a display; was it interrupted?"""
+INTERRUPTED = 130
+
+
+def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration: float | None, first: bool) -> int:
+    """Run it, with a display; the exit status, divergences apart."""
     with Store(folder, campaign) as store, stopping() as stop, engine_errors():
         with Display(f"{folder}, seed {plan.seed}", plan.engines, plan.examples, duration) as display:
             display.note(f"{', '.join(campaign.versions)}; seed {plan.seed}; {folder}")
@@ -125,10 +129,10 @@ def _campaign(plan: Plan, folder: Path, campaign: Campaign, jobs: int, duration:
                     enough.set()
 
             try:
-                hunt(plan, store, jobs, lambda: stop.is_set() or enough.is_set(), show)
+                totals = hunt(plan, store, jobs, lambda: stop.is_set() or enough.is_set(), show)
             except KeyboardInterrupt:
-                return True
-        return stop.is_set()
+                return INTERRUPTED
+        return INTERRUPTED if stop.is_set() else Missing.status if totals.troubles else 0
 
 
 def _finish(folder: Path, as_json: bool, html: bool) -> None:
