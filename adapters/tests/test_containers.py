@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import docker.errors  # type: ignore[import-untyped]
 import pytest
 
 from wasmlab_adapters import containers, emulation, images, runner, strays
@@ -231,6 +232,44 @@ def test_an_image_that_is_there_does_not_wait_for_another(monkeypatch: pytest.Mo
         images.ensure("riscv64", package)
     there.add(tag := images._engine_tag(package.name, lab))
     assert images.ensure("riscv64", package) == tag
+
+
+def test_what_images_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that images share count once, those that only outdated ones have would be free."""
+    monkeypatch.setattr(images, "_current", lambda arch, what: {"wasmlab-base:a", "wasmlab-lab:new"})
+    rows = [  # identity, what it was made on, bytes in all, label, tags
+        ("base", "", 50, "arm64/base", ["wasmlab-base:a"]),
+        ("step", "base", 60, "arm64/base", ["<none>:<none>"]),
+        ("new", "step", 65, "arm64/lab", ["wasmlab-lab:new"]),
+        ("old", "step", 67, "arm64/lab", ["wasmlab-lab:old"]),
+        ("engine", "old", 100, "arm64/toy-1", ["wasmlab-engine:old"]),
+        ("other", "", 1000, None, ["debian:trixie"]),
+        ("cut", "gone", 9, "riscv64/lab", ["wasmlab-lab:r"]),
+    ]
+    summaries = [
+        {"Id": id_, "ParentId": below, "Size": size, "Labels": what and {images.LABEL: what}, "RepoTags": tags}
+        for id_, below, size, what, tags in rows
+    ]
+
+    class Api:
+        def images(self, all: bool) -> Any:
+            return summaries
+
+        def remove_image(self, tag: str) -> None:
+            if tag == "used":
+                raise docker.errors.APIError("in use", response=SimpleNamespace(status_code=409))
+            raise docker.errors.ImageNotFound("no such image")
+
+    monkeypatch.setattr(images, "client", lambda: SimpleNamespace(api=Api()))
+    found = images.images(["arm64"])
+    tags = ["wasmlab-base:a", "wasmlab-engine:old", "wasmlab-lab:new", "wasmlab-lab:old"]
+    assert [image.tag for image in found] == tags
+    assert [image.current for image in found] == [True, False, True, False]
+    assert images.space(found) == 50 + 10 + 5 + 7 + 33
+    assert images.told(found)[1] == 7 + 33
+    assert images.space(images.images()) == 105 + 9
+    assert images.remove("gone")
+    assert not images.remove("used")
 
 
 @pytest.mark.parametrize(

@@ -333,13 +333,15 @@ def test_cargo(cargo: Path, tmp_path: Path) -> None:
     row = Package("cargo", "wasmi", "2.0.0", source=str(source))
     folder = install(row, "", "amd64")
     said = (folder / "worker").read_text()
-    assert "--features=wasmi" in said
+    assert "--features=wasmi,native" in said
     assert "locked yes" in said
     assert (folder / "Cargo.lock").read_bytes() == (source / "Cargo.lock").read_bytes()
     other = (install(row, "2.0.1", "amd64") / "worker").read_text()
     assert "locked no" in other
     assert '\nwasmi = { version = "=2.0.1"' in other
     foreign = (install(row, "", "riscv64") / "worker").read_text()
+    assert "--features=wasmi" in foreign
+    assert "native" not in foreign
     assert "_RISCV64GC_UNKNOWN_LINUX_GNU_LINKER=riscv64-linux-gnu-gcc" in foreign
     with pytest.raises(EngineUnavailable, match=r"^there is no wasmi 7\.0\.0 for amd64$") as caught:
         install(row, "7.0.0", "amd64")

@@ -25,6 +25,8 @@ from .registry import resolve
 
 MIN_DISK = 1 << 30
 MIN_MEMORY = 1 << 30
+MAX_OUTDATED = 1 << 30
+"""Bytes of images made from what is not the case any more: each change of the lab leaves some behind."""
 OLDEST_HYPOTHESIS = (6, 100)
 
 # One function without parameters and results, which stores 42 at address 0 of the exported memory "m".
@@ -169,6 +171,13 @@ def _containers(arch: str) -> Result:
     return True, detail, ""
 
 
+def _images() -> Result:
+    from . import images
+
+    said, outdated = images.told(images.images())
+    return outdated < MAX_OUTDATED, said, "wasmlab images remove --outdated"
+
+
 CHECKS: dict[str, Callable[[], Result]] = {
     "python": _python,
     "system": _system,
@@ -183,5 +192,6 @@ CHECKS: dict[str, Callable[[], Result]] = {
     "suites": _suites,
     "docker": _docker,
     **{f"containers, {arch}": partial(_containers, arch) for arch in ARCHITECTURES},
+    "images": _images,
 }
-OPTIONAL = frozenset(name for name in CHECKS if name.startswith(("docker", "containers")))
+OPTIONAL = frozenset(name for name in CHECKS if name.startswith(("docker", "containers", "images")))

@@ -64,6 +64,8 @@ class Image:
     arch: str
     what: str
     size: int
+    steps: dict[str, int]
+    """What it was made of: the identity of each step, with the bytes that it added."""
     current: bool
     """False where it was made from what is not the case any more."""
 
@@ -128,25 +130,51 @@ def images(archs: Iterable[str] = ()) -> list[Image]:
     """Our images that the daemon has, of these architectures or of all; EngineUnavailable: no daemon."""
     wanted, found = set(archs), []
     try:
-        for image in client().images.list(filters={"label": LABEL}):
-            labels = image.attrs["Config"]["Labels"]
-            arch, _, what = labels[LABEL].partition("/")
-            if not wanted or arch in wanted:
-                for tag in image.tags:
-                    found.append(Image(tag, arch, what, image.attrs["Size"], tag in _current(arch, what)))
+        known = {image["Id"]: image for image in client().api.images(all=True)}
     except ERRORS as error:
         raise unavailable(error) from None
+    for image in known.values():
+        arch, _, what = (image["Labels"] or {}).get(LABEL, "").partition("/")
+        if not what or (wanted and arch not in wanted):
+            continue
+        for tag in image["RepoTags"] or ():
+            if tag != "<none>:<none>":  # which a step on the way to an image has
+                steps = dict(_steps(image["Id"], known))
+                found.append(Image(tag, arch, what, image["Size"], steps, tag in _current(arch, what)))
     return sorted(found, key=lambda image: (image.arch, image.tag))
 
 
-def remove(tag: str) -> None:
-    """Remove an image; EngineUnavailable where the daemon refuses, because it is in use."""
+def _steps(id_: str, known: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    while image := known.get(id_):
+        below = image["ParentId"]
+        yield id_, image["Size"] - known.get(below, {"Size": 0})["Size"]
+        id_ = below
+
+
+def space(found: Iterable[Image]) -> int:
+    """The bytes that these images take: what they share counts once."""
+    return sum({step: size for image in found for step, size in image.steps.items()}.values())
+
+
+def told(found: list[Image]) -> tuple[str, int]:
+    """How many images these are, and what they take, in words; what would be free if those outdated were removed."""
+    current = [image for image in found if image.current]
+    total, outdated = space(found), space(found) - space(current)
+    said = f"{len(found)} images, {total / 1e9:.1f} GB"
+    return f"{said}; outdated {len(found) - len(current)}, {outdated / 1e9:.1f} GB" if outdated else said, outdated
+
+
+def remove(tag: str) -> bool:
+    """Remove an image; False where it is in use, and stays.  EngineUnavailable: no daemon."""
     try:
         client().api.remove_image(tag)
     except docker.errors.ImageNotFound:
         pass
     except ERRORS as error:
+        if getattr(error, "status_code", 0) == 409:
+            return False
         raise unavailable(error) from None
+    return True
 
 
 # Tags

@@ -1,9 +1,9 @@
 """crates.io: a worker of ours in Rust is built with the engine's crate, for any architecture, by `cargo`.
 
 The worker's `Cargo.lock` pins what the row's version is built of, all of it by digest; of another version the index's
-digests hold.  The crate's name is the feature that the worker is built with.  What was compiled stays in the cache: an
-interrupted build goes on where it was, and only what changed is built again.  A package without a worker in Rust is the
-crate's own files.
+digests hold.  The crate's name is the feature that the worker is built with, and "native" another, on the machine's own
+architecture.  What was compiled stays in the cache: an interrupted build goes on where it was, and only what changed is
+built again.  A package without a worker in Rust is the crate's own files.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _build(order: Order) -> None:
 def _cargo_build(order: Order, source: Path, place: Path) -> Path:
     """The program that cargo made in `place`."""
     target = _TARGETS[order.arch]
-    build = ["cargo", "build", "--quiet", "--release", "--no-default-features", f"--features={order.name}"]
+    features = f"{order.name},native" if order.native else order.name
+    build = ["cargo", "build", "--quiet", "--release", "--no-default-features", f"--features={features}"]
     env = {**os.environ, "CARGO_TARGET_DIR": str(place)}
     if order.version == order.package.version:
         build.append("--locked")

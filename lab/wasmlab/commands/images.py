@@ -27,7 +27,7 @@ def images() -> None:
 @ARCHS
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on stdout.")
 def list_(archs: tuple[str, ...], as_json: bool) -> None:
-    """Say which images there are, and which of them are made from what is not the case any more.
+    """Say which images there are, what they take in all, and which are made from what is not the case any more.
 
     \b
     Example: wasmlab images list --archs arm64
@@ -37,7 +37,8 @@ def list_(archs: tuple[str, ...], as_json: bool) -> None:
     with engine_errors():
         found = made.images(archs)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(image) for image in found], indent=1))
+        told = [{k: v for k, v in dataclasses.asdict(image).items() if k != "steps"} for image in found]
+        click.echo(json.dumps(told, indent=1))
         return
     table = Table("architecture", "what", box=None, header_style="bold")
     table.add_column("image", overflow="fold")
@@ -47,6 +48,8 @@ def list_(archs: tuple[str, ...], as_json: bool) -> None:
         size, status = f"{image.size / 1e6:.0f}", Text("", "") if image.current else Text("outdated", "yellow")
         table.add_row(image.arch, Text(image.what), Text(image.tag), size, status)
     Console().print(table if found else "no images; `wasmlab images build` makes them")
+    if found:
+        Console().print(made.told(found)[0], highlight=False)
 
 
 @images.command("build")
@@ -90,5 +93,7 @@ def remove(archs: tuple[str, ...], outdated: bool) -> None:
         order = {"base": 2, "lab": 1}
         for image in sorted(made.images(archs), key=lambda image: order.get(image.what, 0)):
             if not (outdated and image.current):
-                made.remove(image.tag)
-                click.echo(image.tag)
+                if made.remove(image.tag):
+                    click.echo(image.tag)
+                else:
+                    click.echo(f"{image.tag} is in use, and stays", err=True)
