@@ -82,6 +82,11 @@ class Engine:
         self.worker.close()
         self._plans.clear()
 
+    @property
+    def ready(self) -> bool:
+        """Whether `collect` would not have to wait."""
+        return self.worker.ready()
+
     def processor_time(self) -> float:
         """Seconds of processor time that the worker's present process used."""
         return self.worker.processor_time()

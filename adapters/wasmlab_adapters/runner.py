@@ -181,6 +181,10 @@ class Worker:
         """How many answers are still to be taken."""
         return len(self._pending)
 
+    def ready(self) -> bool:
+        """Whether `next` has an answer, or an error, without waiting."""
+        return bool(self._pending) and (self._pending[0].answer is not None or self._broken is not None)
+
     def begin(self) -> None:
         """Start the process, without waiting for its hello: so several start at once."""
         self._begun = True

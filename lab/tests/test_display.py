@@ -20,7 +20,7 @@ EVIL = "\x1b[31m[bold]evil[/bold]\u202e\n" + "long " * 60
 def totals(found: int = 9) -> Totals:
     sums = Totals()
     counters = Counter({"cases": 12345, "calls": 100, "complete calls": 98, "inconclusive": 50, "x: crashed": 2})
-    counters["µs of x"] = 12345 * 2_500
+    counters |= {"µs of x": 1000 * 2_500, "cases of x": 1000}
     batch = Batch(list(range(3)), counters=counters, rules=Counter({"a": 1, "b": 1}))
     for number in range(found):
         known = "row 1" if number == 2 else ""
@@ -47,7 +47,7 @@ def test_the_view_fits(width: int) -> None:
     if width == 40:
         return  # cut, but not broken
     assert "12,345" in text
-    assert "2.5 ms a case" in text
+    assert "2.5 ms a case, 1,000 cases" in text
     assert "2 crashed" in text
     assert "and 3 more" in text
     assert ("▂█▅▁" in text) == (width >= 90)
@@ -67,7 +67,7 @@ def test_a_line_says_the_same() -> None:
     assert line.startswith("cases 12,345 of 20,000  rate ")
     assert "complete 98.0%  inconclusive 0.4%  rules 2" in line
     assert "divergences 8 new, 1 known, 9 cases" in line
-    assert "x: 2.5 ms a case, 2 crashed" in line
+    assert "x: 2.5 ms a case, 1,000 cases, 2 crashed" in line
     assert "ref:" not in line
     assert d.Display("n", [], None, None).line(Totals()).endswith("left until Ctrl-C")
 

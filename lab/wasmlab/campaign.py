@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,19 +22,17 @@ from wasmlab_ref.case import Case, Invoke, Outcome, Read
 from wasmlab_ref.profile import RELAXED
 
 from .choices import Choices, choices_of, probes, profile_of
+from .flights import WINDOW, Flight, Flights
 from .foreign import plain
 from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement
-from .model import LEFT_OUT, REACHED, SPENT, UNEXAMINED, Batch, Divergence, EngineRecord, Progress, Sample, kept
+from .model import LEFT_OUT, REACHED, SPENT, TAKEN, UNEXAMINED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
 from .plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, EngineLike, Plan, start_all
 from .signature import opcodes, size
 
 if TYPE_CHECKING:
     from wasmlab_gen import Family
-
-WINDOW = 16
-"""Cases in flight on each engine."""
 
 COMMIT_SECONDS = 0.25
 GRACE = 15.0
@@ -196,23 +194,26 @@ class Shard:
             return late or stop()
 
         committed = time.monotonic()
-        flying: deque[tuple[int, Case]] = deque()
+        flights = Flights(self._engines, self.plan.examples is not None, lambda line: self.batch.troubles.append(line))
         telling = telling_rules(self._engines)
         for index in indices:
             case = self.plan.make(derive(self.plan.seed, index, self.plan.siblings), self.plan.features)
-            for engine in self._engines:
-                engine.submit(case, observe="rules" if index % RULES_EVERY == 0 and engine in telling else "digest")
-            flying.append((index, case))
-            if len(flying) >= WINDOW:
-                self._settle(*flying.popleft(), over)
+            flights.launch(index, case, telling if index % RULES_EVERY == 0 else ())
+            for flight in flights.landed(WINDOW):
+                self._settle(flight, over)
                 if (now := time.monotonic()) - committed >= COMMIT_SECONDS:
                     committed = now
                     yield self.take()
-        while flying and not over():
-            self._settle(*flying.popleft(), over)
-        if not flying and self._judgement.arbiter is not None:
+        late: set[str] = set()
+        for flight in flights.left():
+            if over():
+                return
+            self._settle(flight, over)
+            late.update(flight.missing)
+        if self._judgement.arbiter is not None:
             for engine in self._engines:
-                self._same_choices(engine)
+                if engine.name not in late:
+                    self._same_choices(engine)
 
     def take(self) -> Batch:
         """What happened since the last time; the shard goes on with an empty batch."""
@@ -229,12 +230,12 @@ class Shard:
             before, self._spent[engine.name] = self._spent.get(engine.name, now), now
             self.batch.counters[SPENT + engine.name] += round((now - before if now >= before else now) * 1e6)
 
-    def _settle(self, index: int, case: Case, stop: Callable[[], bool]) -> None:
-        """Take the engines' answers to the oldest case in flight, and judge them.
+    def _settle(self, flight: Flight, stop: Callable[[], bool]) -> None:
+        """Judge the engines' answers to a case.
 
         A case whose divergence cannot be looked into any more is left for the next time.
         """
-        answers = self._collect(index)
+        index, case, answers = flight.index, flight.case, flight.answers
         try:
             verdict = self._judgement.verdict(case, answers, self._again(case))
             if verdict.diverges:
@@ -259,20 +260,6 @@ class Shard:
         self.batch.counters["cases"] += 1
         self.batch.done.append(index)
 
-    def _collect(self, index: int) -> dict[str, Answer]:
-        """The engines' answers to the oldest case.  One that cannot be started again is left out from there on."""
-        answers: dict[str, Answer] = {}
-        for engine in list(self._engines):
-            try:
-                answers[engine.name] = engine.collect()
-            except EngineUnavailable as error:
-                rest = [other for other in self._engines if other is not engine]
-                if len(rest) < 2:
-                    raise
-                self._engines = rest
-                self.batch.troubles.append(f"{error}; left out from case {index} on")
-        return answers
-
     def _again(self, case: Case) -> Again:
         """Runs a case once more, beside those in flight."""
 
@@ -296,6 +283,7 @@ class Shard:
         by_outcomes: list[tuple[Sequence[Outcome], list[str]]] = []
         fresh: set[str] = set()
         for name, answer in answers.items():
+            counters[TAKEN + name] += 1
             alike = next((names for outcomes, names in by_outcomes if outcomes == answer.outcomes), None)
             if alike is None:
                 by_outcomes.append((answer.outcomes, alike := []))
@@ -318,7 +306,8 @@ class Shard:
         for outcomes, names in by_outcomes:
             odd = {o.kind for o in outcomes if o.kind not in ENDED and not o.detail.startswith(ABSENT)}
             counters.update([f"{name}: {kind}" for name in names for kind in odd])
-        counters.update([f"{name}: {LEFT_OUT}" for name in self.plan.engines if name not in answers])
+        gone = set(self.plan.engines).difference(engine.name for engine in self._engines)
+        counters.update([f"{name}: {LEFT_OUT}" for name in gone])
         if index % OPCODES_EVERY == 0 and not telling_rules(self._engines):
             self.batch.instructions.update(set(opcodes(case)))
 

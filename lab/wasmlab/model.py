@@ -119,10 +119,16 @@ SPENT = "µs of "
 """Before an engine's name: the counter of the processor time that its workers used, in microseconds."""
 
 
+TAKEN = "cases of "
+"""Likewise: the counter of the cases that it took."""
+
+
 def cost(name: str, counters: Counter[str]) -> str:
-    """What a case costs an engine, in processor time: "1.2 ms a case"; "" where that is not known."""
-    spent, cases = counters[SPENT + name], counters["cases"]
-    return f"{spent / cases / 1e3:,.1f} ms a case" if spent and cases else ""
+    """What a case costs an engine, in processor time: "1.2 ms a case"; how many it took, if not all; or ""."""
+    spent, taken = counters[SPENT + name], counters[TAKEN + name]
+    facts = [f"{spent / taken / 1e3:,.1f} ms a case"] if spent and taken else []
+    facts += [f"{taken:,} cases"] if 0 < taken < counters["cases"] else []
+    return ", ".join(facts)
 
 
 @dataclass(slots=True)
