@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 
 import pytest
 
@@ -56,9 +57,14 @@ class Engine:
 
 
 def fly(
-    monkeypatch: pytest.MonkeyPatch, speeds: dict[str, float], cases: int, patient: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    speeds: dict[str, float],
+    cases: int,
+    patient: bool = False,
+    settle: Callable[[Flight], float] = lambda flight: 0.0,
 ) -> tuple[Counter[str], list[Flight], Clock]:
-    """How many cases each engine took, all flights as they landed, and the time at the end."""
+    """How many cases each engine took, all flights as they landed, and the time before the last ones; `settle` says
+    how long it takes to judge one."""
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     engines: list[EngineLike] = [Engine(name, seconds, clock) for name, seconds in speeds.items()]
@@ -67,8 +73,12 @@ def fly(
     for index in range(cases):
         clock.now += 0.001  # what the lab does itself
         flights.launch(index, Case((), ()), ())
-        landed += flights.landed(WINDOW)
+        for flight in flights.landed(WINDOW):
+            landed.append(flight)
+            clock.now += settle(flight)
+    taken = clock.now
     landed += flights.left()
+    clock.now = taken
     return Counter(name for flight in landed for name in flight.answers), landed, clock
 
 
@@ -85,6 +95,16 @@ def test_the_others_go_on_without_a_straggler(monkeypatch: pytest.MonkeyPatch) -
     assert 40 <= taken["slow"] <= 120  # two a second
     assert clock.now < 40  # rather than 5,000 seconds
     assert sorted(flight.index for flight in landed) == list(range(10_000))
+
+
+def test_looking_into_what_a_straggler_answers_takes_a_quarter_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds = {"a": 0.001, "slow": 0.5, "b": 0.002}
+    taken, landed, clock = fly(
+        monkeypatch, speeds, 10_000, settle=lambda flight: 2.0 if "slow" in flight.answers and flight.index > 99 else 0
+    )
+    assert sorted(flight.index for flight in landed) == list(range(10_000))
+    assert 15 < taken["slow"] < 60
+    assert clock.now < 60
 
 
 def test_two_are_left_to_compare(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ LOOK = 1.0
 HELD = 0.85
 """The share of them from which on an engine is a straggler, if all that time no other one was waited for."""
 
+SHARE = 0.25
+"""The share of the time that goes to cases which a straggler answered: its differences take long to look into."""
+
 FEWEST = 2
 """Engines that have to be left for a comparison."""
 
@@ -47,9 +50,11 @@ class Flights:
     def __init__(self, engines: list[EngineLike], patient: bool, tell: Callable[[str], None]) -> None:
         self._engines, self._patient, self._tell = engines, patient, tell
         self._flights: deque[Flight] = deque()
+        self._held: deque[Flight] = deque()  # answered, by stragglers too
         self._stragglers: set[str] = set()
         self._waited: defaultdict[str, float] = defaultdict(float)
-        self._looked = time.monotonic()
+        self._started = self._looked = time.monotonic()
+        self._spent = 0.0
 
     @property
     def _quick(self) -> int:
@@ -59,6 +64,7 @@ class Flights:
     def launch(self, index: int, case: Case, telling: Sequence[EngineLike]) -> None:
         """Hand a case to every engine, but to stragglers that have enough; `telling` are asked for rules."""
         load = Counter(name for flight in self._flights for name in flight.missing)
+        load.update(name for flight in self._held for name in flight.answers)
         takers = [e for e in self._engines if e.name not in self._stragglers or load[e.name] < WINDOW]
         for engine in takers:
             engine.submit(case, observe="rules" if engine in telling else "digest")
@@ -73,12 +79,15 @@ class Flights:
             self._wait(waiting[0])
             self._look()
             yield from self._whole()
+            while self._held and self._spent < SHARE * (time.monotonic() - self._started):
+                begun = time.monotonic()
+                yield self._held.popleft()
+                self._spent += time.monotonic() - begun
 
     def left(self) -> Iterator[Flight]:
         """What is in flight at the end; for stragglers nobody waits."""
         yield from self.landed(1)
-        while self._flights:
-            yield self._flights.popleft()
+        yield from (*self._flights, *self._held)
 
     def _wait(self, flight: Flight) -> None:
         """Take the answers of all but stragglers; where one engine alone has none yet, everybody waits for it."""
@@ -112,7 +121,10 @@ class Flights:
                     self._collect(flight, engine)
             if not flight.missing:
                 self._flights.remove(flight)
-                yield flight
+                if self._stragglers.isdisjoint(flight.answers):
+                    yield flight
+                else:
+                    self._held.append(flight)
 
     def _look(self) -> None:
         """Is there one more straggler?"""

@@ -54,7 +54,8 @@ def fuzz(
 
     Divergences are confirmed in fresh processes, reduced to a few instructions and told apart by signature. Ctrl-C
     keeps everything; the same command with the same --out and --seed goes on. An engine that cannot be started again,
-    three times in a row, is left out: the others go on, and the exit status is 3 unless there is a divergence.
+    three times in a row, is left out: the others go on, and the exit status is 3 unless there is a divergence. One
+    that is far slower than all others takes what cases it can, unless --examples says how many all are to take.
 
     Without --nan and --relaxed half of the cases are raw where an engine takes profiles (ref does): what differs
     then is explained by it, or found open.
