@@ -122,6 +122,24 @@ def test_what_is_seen_under_emulation_has_to_be_seen_on_two_processors(
     assert all(divergence.sentence.endswith("; also as bug/xor-lsb") for divergence in run.divergences)
 
 
+@pytest.mark.parametrize("bug", ["bug/xor-lsb", "slow-bug"])
+def test_emulated_engines_that_do_as_the_first_are_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: str
+) -> None:
+    monkeypatch.setattr(Emulated, "second", "bug/xor-lsb")
+
+    def resolve(name: str) -> zoo.LocalEngine:
+        return (
+            Emulated(name, zoo.BUGS["xor-lsb"] if name == "slow-bug" else None) if "slow" in name else zoo.resolve(name)
+        )
+
+    names = ("right", "also", "slow", bug)
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, resolve=resolve, examples=60), store, 1, lambda: False)
+    (found,) = load(tmp_path).divergences
+    assert found.groups == (("right", "also"), (bug,))
+
+
 def test_two_bugs_are_two_signatures(tmp_path: Path) -> None:
     with Store(tmp_path, campaign("bug/xor-lsb", "bug/shl-high")) as store:
         hunt(plan("bug/xor-lsb", "bug/shl-high", examples=100), store, 1, lambda: False)
