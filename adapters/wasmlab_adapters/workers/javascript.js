@@ -281,7 +281,8 @@ const part = (step, size) => {
   return new Uint8Array(buffer, step.at, size);
 };
 
-// Memories are dear (guard pages, gigabytes of addresses): those of bridges are used again.
+// Memories are dear (guard pages, gigabytes of addresses): those of bridges are used again.  A script has one for all of
+// its bridges, hundreds perhaps: each is used up before the next request.
 const free = [];
 
 // Where a browser has no more addresses, those of memories that nobody uses have to be collected first.
@@ -297,7 +298,10 @@ function withRoom(make) {
 }
 
 function freeMemory(pages) {
-  const at = free.findIndex((memory) => memory.buffer.byteLength >= pages << 16);
+  const large = (memory) => memory.buffer.byteLength >= pages << 16;
+  const shared = session.script && session.memories.find(large);
+  if (shared) return shared;
+  const at = free.findIndex(large);
   const memory = at < 0 ? withRoom(() => new WebAssembly.Memory({ initial: pages })) : free.splice(at, 1)[0];
   if (at >= 0) new Uint8Array(memory.buffer).fill(0);
   session.memories.push(memory);
@@ -393,7 +397,7 @@ const sessions = new Map();
 
 function run(request) {
   const name = request.session;
-  session = sessions.get(name) || { instances: new Map(), registered: new Map(), memories: [] };
+  session = sessions.get(name) || { instances: new Map(), registered: new Map(), memories: [], script: name !== undefined };
   trace = [];
   const outcomes = request.steps.map((step) => take(step, request.observe === "full"));
   if (name === undefined || request.steps.some((step) => step.do === "end")) {
