@@ -130,7 +130,7 @@ PROBES: dict[str, Probe] = {
         ],
     ),
     "threads": (
-        """(module (memory (export "m") 1 2 shared)
+        """(module (memory (export "m") 1 1 shared)
             (func (export "f") (result i32) (atomic.fence)
                 (i32.atomic.store offset=4 (i32.const 4) (i32.const 0x102))
                 (drop (i32.atomic.rmw8.add_u (i32.const 8) (i32.const 0xff)))
