@@ -70,8 +70,7 @@ def test_features(target: Target) -> None:
 
 def test_it_keeps_the_protocol_and_every_bit(target: Target) -> None:
     """All but what the row says, and that is still true."""
-    engine, _, variant = target.name.partition("/")
-    known = load_engines()[engine].known_failures(variant, target.version)
+    known = target.known_failures
     with target.worker() as worker:
         found = Probed.of(worker.hello["features"], probe(worker))
     remember(target, found)  # the best occasion

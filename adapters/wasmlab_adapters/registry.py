@@ -136,6 +136,12 @@ class Target:
         model = self.machine.second if self.machine else ""
         return str(replace(EngineName.parse(self.name), cpu=model)) if model else ""
 
+    @property
+    def known_failures(self) -> dict[str, str]:
+        """The rules of `wasmlab engines probe` that its row says it breaks, and why."""
+        name = EngineName.parse(self.resolved)
+        return {} if name.program else row_of(name.engine).known_failures(name.variant, self.version)
+
     def worker(self, loop: Loop | None = None) -> Worker:
         """A worker for it, not started yet."""
         return Worker(self.place(), self.limits, self.name, loop)

@@ -73,9 +73,7 @@ def broken(name: str) -> tuple[str, bool]:
     """What the probe found, and whether the row knows it all."""
     target = resolve(name)
     found = probed(target)
-    parsed = EngineName.parse(name)
-    row = row_of(parsed.engine)
-    known = row.known_failures(parsed.variant, target.version)
+    known = target.known_failures
     texts = [f"({rule})" if rule in known else rule for rule in found.broken]
     words = f"{len(found.features):2} features, {found.rules - len(found.broken)}/{found.rules} rules"
     return words + (f", broken: {', '.join(texts)}" if texts else ""), found.broken.keys() <= known.keys()

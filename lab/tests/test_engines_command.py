@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from wasmlab_adapters import doctor as checks
 from wasmlab_adapters import probe as prober
 from wasmlab_adapters import registry, releases
 from wasmlab_adapters.probe import Check
-from wasmlab_matrices.load import Package
+from wasmlab_matrices.load import Package, load_engines
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +50,27 @@ def test_what_a_probe_found_is_kept_and_shown(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(prober, "probe", lambda _: checks_)
     assert CliRunner().invoke(engines, ["probe", "ref/py"]).exit_code == 1
     rows = {row["engine"]: row for row in json.loads(CliRunner().invoke(engines, ["list", "--json"]).output)}
-    assert rows["ref/py"]["probed"] == {"rules": 2, "broken": {"feature simd": "other bits"}}
+    assert rows["ref/py"]["probed"] == {"rules": 2, "broken": {"feature simd": "other bits"}, "known": []}
     assert rows["ref/py"]["lacks"] == ["simd"]
     assert rows["wasmtime"]["probed"] is None
     line = next(line for line in CliRunner().invoke(engines, ["list"]).output.splitlines() if " ref/py " in f" {line}")
     assert "1 broken" in line
     assert "simd" in line
+
+
+def test_a_rule_that_the_row_says_is_broken_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    fails = {"traps": "all traps are one"}
+    row = replace(load_engines()["ref"], fails=fails)
+    monkeypatch.setattr(registry, "row_of", lambda _: row)
+    monkeypatch.setattr(prober, "probe", lambda _: [Check("hello", True), Check("traps", False, "boo")])
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(engines, ["probe", "ref/py"])
+    assert result.exit_code == 0
+    assert "known" in result.output
+    assert "boo; the row says: all traps are one" in result.output
+    monkeypatch.setattr(prober, "probe", lambda _: [Check("hello", True), Check("traps", True)])
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(engines, ["probe", "ref/py"])
+    assert result.exit_code == 1
+    assert "stale" in result.output
 
 
 def test_why_an_engine_cannot_be_installed_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

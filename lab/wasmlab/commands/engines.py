@@ -22,6 +22,13 @@ COLUMNS = {"engine": 0, "version": 0, "status": 0, "probe": 80, "lacks of Wasm 3
 """What the list says, and from which width of the terminal on."""
 
 
+KEPT, KNOWN, BROKEN, STALE = "kept", "known", "broken", "stale"
+STATES = {(True, False): KEPT, (False, True): KNOWN, (False, False): BROKEN, (True, True): STALE}
+"""Of a rule: is it kept, does the engine's row say that it is not?"""
+
+STYLES = {KEPT: "green", KNOWN: "yellow", BROKEN: "bold red", STALE: "bold red"}
+
+
 @click.group("engines")
 def engines() -> None:
     """The engines that wasmlab knows, and any program that speaks its protocol.
@@ -57,12 +64,19 @@ def _table(rows: list[dict[str, Any]], width: int) -> Table:
         table.add_column(name, no_wrap=name in ("engine", "version", "probe"))
     for row in rows:
         found = row["probed"]
-        probe = "" if found is None else "all rules kept" if not found["broken"] else f"{len(found['broken'])} broken"
+        probe = "" if found is None else _probe(set(found["broken"]), set(found["known"]))
         style = "green" if row["status"].startswith("ready") else "" if row["installable"] else "yellow"
         lacks = ", ".join(row["lacks"]) or "nothing"
         texts = (row["engine"], row["version"], (row["status"], style), probe, lacks, row["about"])
         table.add_row(*(Text.assemble(text) for text in texts[: len(columns)]))
     return table
+
+
+def _probe(broken: set[str], known: set[str]) -> str:
+    """What a probe found, in three words; `known` are the rules that the row says are broken."""
+    if new := broken - known:
+        return f"{len(new)} broken"
+    return f"{len(broken)} known to break" if broken else "all rules kept"
 
 
 def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
@@ -92,7 +106,8 @@ def _lines(name: str, row: EngineRow) -> Iterator[dict[str, Any]]:
             status = f"ready, means {target.resolved}" if row.alias and full == name else "ready"
             line |= {"version": target.version, "status": status, "installable": True}
             if found := remembered(target):
-                line |= {"features": sorted(found.sound), "probed": {"rules": found.rules, "broken": found.broken}}
+                said = {"rules": found.rules, "broken": found.broken, "known": sorted(target.known_failures)}
+                line |= {"features": sorted(found.sound), "probed": said}
         sound = {*line["features"], "annotations"}
         yield line | {"lacks": [feature for feature in FEATURES if feature in WASM_3 - sound]}
 
@@ -116,9 +131,11 @@ def install(names: tuple[str, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def probe(context: click.Context, name: str, as_json: bool) -> None:
-    """Hold an engine's worker against the protocol, and find out what it supports.  Ends with 1 if it breaks a rule.
+    """Hold an engine's worker against the protocol, and find out what it supports.
 
-    What came is kept in the cache: `wasmlab engines list` shows it, and campaigns leave out features that failed.
+    Ends with 1 if it breaks a rule of which its row does not say so, with a reason, or keeps one that its row says it
+    breaks. What came is kept in the cache: `wasmlab engines list` shows it, and campaigns leave out features that
+    failed.
 
     \b
     Example: wasmlab engines probe ./my-engine
@@ -133,16 +150,26 @@ def probe(context: click.Context, name: str, as_json: bool) -> None:
             hello = worker.hello
             checks = run_probe(worker)
     remember(target, Probed.of(hello["features"], checks))
+    known = target.known_failures
+    states = [STATES[check.passed, check.name in known] for check in checks]
     if as_json:
-        found = {"engine": name, "hello": hello, "checks": [dataclasses.asdict(check) for check in checks]}
+        found = {
+            "engine": name, "hello": hello,
+            "checks": [
+                {**dataclasses.asdict(check), "state": state, "known": known.get(check.name, "")}
+                for check, state in zip(checks, states, strict=True)
+            ],
+        }  # fmt: skip
         click.echo(json.dumps(found, indent=2))
     else:
         title = f"{hello['engine']} {hello['version']}, {len(hello['features'])} features, {hello['values']} values"
         Console().print(Text(printable(title)))
         table = Table("", "rule", "what came", box=None, header_style="bold")
-        for check in checks:
-            mark = Text("kept", "green") if check.passed else Text("broken", "bold red")
-            table.add_row(mark, Text(check.name), Text(printable(check.detail)))
+        for check, state in zip(checks, states, strict=True):
+            came = Text(printable(check.detail))
+            if why := known.get(check.name):
+                came.append(f"{'; ' if check.detail else ''}the row says: {why}", "dim")
+            table.add_row(Text(state, STYLES[state]), Text(check.name), came)
         Console().print(table)
-    if not all(check.passed for check in checks):
+    if not {BROKEN, STALE}.isdisjoint(states):
         context.exit(1)
