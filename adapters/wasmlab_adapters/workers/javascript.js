@@ -74,7 +74,10 @@ const host = (() => {
     return {
       name: scriptHost.name, args: [...scriptHost.args], text: (path) => scriptHost.text(path),
       next: () => scriptHost.next(), say: (text) => scriptHost.say(text), keep: (text) => scriptHost.keep(text),
-      byName: true, linking: /^(unreachable|out of bounds|integer|invalid conversion|un\w+ element|indirect call)/,  // traps
+      byName: true,
+      linking: new RegExp(  // traps in a start function or of a segment
+        "^(unreachable|out of bounds|integer|invalid conversion|un\\w+ element|indirect call)|out of table bounds" +
+        "|is uninitialized|differ in the indirect call|out-of-bounds \\(memory"),
     };
   if (typeof scriptArgs !== "undefined")
     return {

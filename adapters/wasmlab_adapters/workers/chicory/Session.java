@@ -102,8 +102,13 @@ final class Session {
             }
         }
         String text = step.get("module").getAsString();
+        WasmModule module;
         try {
-            WasmModule module = of == null ? Parser.parse(Base64.getDecoder().decode(text)) : engine.bridge(text);
+            module = of == null ? Parser.parse(Base64.getDecoder().decode(text)) : engine.bridge(text);
+        } catch (Throwable error) {
+            throw ended(error, "malformed");
+        }
+        try {
             instances.put(step.get("name").getAsString(), engine.instantiate(module, imports(module, of)));
         } catch (Throwable error) {
             throw ended(error, "invalid");

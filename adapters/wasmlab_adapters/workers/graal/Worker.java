@@ -36,7 +36,9 @@ public final class Worker {
         var given = Arrays.stream(args).skip(1).filter(arg -> !arg.startsWith("--")).toArray();
         var thread = new Thread(null, () -> run(context, args[0], given), "worker", 64L << 20);
         thread.setUncaughtExceptionHandler((which, error) -> {
-            error.printStackTrace();
+            // An internal error of the engine: what it is, and where; frames of the interpreter around it say nothing.
+            System.err.println(error);
+            Arrays.stream(error.getStackTrace()).limit(4).forEach(frame -> System.err.println("\tat " + frame));
             System.exit(1);
         });
         thread.start();
