@@ -105,6 +105,25 @@ def test_one_module_on_two_architectures(image: str, capfd: pytest.CaptureFixtur
     assert not ours()
 
 
+def test_a_kernel_on_two_architectures(image: str, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--engines",
+        "ref",
+        "--archs",
+        f"amd64,{ARCH}",
+        "--size",
+        "small",
+        "--rounds",
+        "1",
+        "--only",
+        "kernels",
+    ]
+    assert cli.run(["bench", "fib", *arguments, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert all(times["median"] > 0 for times in found["kernels"]["fib"].values())
+    assert [engine["name"] for engine in found["engines"]] == ["ref", f"ref:{ARCH}"]
+
+
 @pytest.mark.parametrize(
     ("step", "kind", "said"),
     [

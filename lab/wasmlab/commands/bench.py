@@ -18,7 +18,7 @@ from .. import bench as measure
 from ..display import output
 from ..errors import UsageError
 from ..foreign import plain
-from ..opening import names_of, opened
+from ..opening import ARCHS, names_of, opened
 from .options import OutputFile
 
 
@@ -26,6 +26,7 @@ from .options import OutputFile
 @click.argument("kernels", nargs=-1)
 @click.option("--engines", default="ref,ref/py", show_default=True, help="Engines, separated by commas.")
 @click.option("--engine", "more", multiple=True, help="One more engine; may be repeated (for programs with commas).")
+@ARCHS
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -49,6 +50,7 @@ def bench(
     kernels: tuple[str, ...],
     engines: str,
     more: tuple[str, ...],
+    archs: tuple[str, ...],
     folder: Path | None,
     rounds: int,
     size: str,
@@ -68,7 +70,7 @@ def bench(
     Example: wasmlab bench fib mix --engines ref,wasmtime/pulley --rounds 5
     """
     found = measure.load_kernels(folder or measure.KERNELS, size, argument, kernels)
-    names = names_of(engines, more)
+    names = names_of(engines, more, archs)
     progress = _Progress()
     with ExitStack() as stack:
         stack.enter_context(progress)

@@ -76,7 +76,12 @@ def to_json(case: Case, verdict: Verdict, answers: dict[str, Any]) -> dict[str, 
 def _print(loaded: Loaded, verdict: Verdict, answers: dict[str, Any], everything: bool) -> None:
     console, case = output(), loaded.case
     if loaded.made_up:
-        console.print(Text("A bare module: calls, arguments and companions are made up from its digest.", style="dim"))
+        console.print(
+            Text(
+                "A bare module: companions and calls are made up from its digest (calls of yours: --invoke).",
+                style="dim",
+            )
+        )
     for note in loaded.notes[:20]:
         console.print(Text(plain(note), style="dim"))
     group_of = {name: number for number, group in enumerate(verdict.groups) for name in group}
