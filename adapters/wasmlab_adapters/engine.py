@@ -131,6 +131,11 @@ class Engine:
         return bool(self.hello.get("tells_malformed"))
 
     @property
+    def island(self) -> bool:
+        """Whether its instances share functions only."""
+        return self.hello.get("linking") == "functions"
+
+    @property
     def profiles(self) -> bool:
         """Whether it can make each choice that the standard leaves to engines."""
         return bool(self.hello.get("profiles"))

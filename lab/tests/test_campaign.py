@@ -437,6 +437,13 @@ def test_cases_of_a_family_share_their_modules(siblings: int) -> None:
     assert sum(len({case.steps for case in family}) >= len(family) - siblings // 16 for family in valid) >= 18
 
 
+def test_cases_are_of_one_module_where_instances_share_functions_only() -> None:
+    features = frozenset({"mvp"})
+    linked, alone = ([generate(derive(5, i), features, linked=chance) for i in range(160)] for chance in (True, False))
+    assert max(len(case.modules) for case in linked) > 1
+    assert {len(case.modules) for case in alone} == {1}
+
+
 def test_families_are_larger_where_engines_run_in_containers() -> None:
     here, abroad = (EngineRecord("e", "e", "1", ("mvp",), machine=machine) for machine in ("", "container, arm64"))
     assert (siblings_for([here, here]), siblings_for([here, abroad])) == (SIBLINGS, SIBLINGS_ABROAD)

@@ -62,20 +62,22 @@ def generate(
     nan: str = "canonical",
     relaxed: str = "settled",
     siblings: int = SIBLINGS,
+    linked: bool = True,
 ) -> Case:
     """A case of the project's generator; one of eight is only almost valid, one of sixteen has bytes changed.
 
     Cases whose seeds differ in the last bits only (see `derive`) have the same modules and scripts of their own.
-    `nan` and `relaxed` are "raw", "canonical" and "settled", or "mixed": raw in half of the families.
+    `nan` and `relaxed` are "raw", "canonical" and "settled", or "mixed": raw in half of the families.  Without `linked`
+    each case is of one module.
     """
     from wasmlab_gen import SeededSource
 
-    family: Family = _family(seed // siblings * siblings, features, nan, relaxed)
+    family: Family = _family(seed // siblings * siblings, features, nan, relaxed, linked)
     return family.any_case(SeededSource(seed + (1 << 64)), f"seed {seed}")
 
 
 @lru_cache(maxsize=2)
-def _family(seed: int, features: frozenset[str], nan: str, relaxed: str) -> Family:
+def _family(seed: int, features: frozenset[str], nan: str, relaxed: str, linked: bool) -> Family:
     from wasmlab_gen import Config, Family, SeededSource
 
     raw = seed >> 63 & 1
@@ -83,6 +85,7 @@ def _family(seed: int, features: frozenset[str], nan: str, relaxed: str) -> Fami
         nan="raw" if nan == "raw" or (nan == "mixed" and raw) else "canonical",
         relaxed="raw" if relaxed == "raw" or (relaxed == "mixed" and raw) else "deterministic-inputs",
     )
+    config = config if linked else replace(config, linked=0)
     return Family.draw(SeededSource(seed), features, config)
 
 

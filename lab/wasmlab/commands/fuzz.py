@@ -77,7 +77,9 @@ def fuzz(
         generator = f"{generator_digest()} nan={nan} relaxed={relaxed}"
         generator += f" siblings={siblings}" if siblings != SIBLINGS else ""
         campaign = Campaign(engine_records, tuple(sorted(common)), seed, generator)
-        make = partial(generate, nan=nan, relaxed=relaxed, siblings=siblings)
+        linked = not any(getattr(engine, "island", False) for engine in started)
+        generator += "" if linked else " one module"
+        make = partial(generate, nan=nan, relaxed=relaxed, siblings=siblings, linked=linked)
         plan = Plan(
             names, common, seed, open_engine, make, examples,
             merged=merged_stages(started), arbiter=REFERENCE, known=known_divergences(), siblings=siblings,

@@ -375,7 +375,7 @@ int main(int count, char **arguments) {
     engine_start();
     text_print(&held, "{\"protocol\":1,\"engine\":\"%s\",\"version\":\"%s\",\"values\":\"%s\",", engine_name,
                engine_version(), engine_native ? "native" : "bridge");
-    text_print(&held, "%s\"features\":[", engine_native ? "\"spectest\":true," : "");
+    text_print(&held, "%s\"features\":[", engine_native ? "\"spectest\":true,\"linking\":\"functions\"," : "");
     tell_features(arguments[1]);
     text_print(&held, "]}\n");
     flush();

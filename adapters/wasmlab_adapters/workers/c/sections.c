@@ -158,6 +158,14 @@ const export *export_named(const export *list, size_t count, name wanted, uint8_
     return NULL;
 }
 
+bool table_minimum(const uint8_t *bytes, size_t size, uint32_t *minimum) {
+    reader r;
+    if (!section_of(bytes, size, 4, &r) || !number(&r)) return false;
+    skip_type(&r), byte(&r);
+    *minimum = (uint32_t)number(&r);
+    return !r.failed;
+}
+
 bool memory_flags(const source *of, uint8_t *flags) {
     reader r;
     if (!section_of(of->bytes, of->size, 5, &r) || !number(&r)) return false;

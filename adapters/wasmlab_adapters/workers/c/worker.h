@@ -128,6 +128,7 @@ typedef struct export {
 
 bool import_kinds(const source *, uint8_t *kinds); /* of each import; false where the module is broken */
 bool memory_flags(const source *, uint8_t *flags); /* of the first memory; false where there is none */
+bool table_minimum(const uint8_t *, size_t, uint32_t *minimum); /* of the first table; false where there is none */
 size_t exports_of(const uint8_t *, size_t, export **);
 const export *export_named(const export *, size_t, name, uint8_t kind);
 
