@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -55,6 +56,9 @@ func newEngine(mode, rows string) *engine {
 
 func config(mode string) wazero.RuntimeConfig {
 	c := wazero.NewRuntimeConfig()
+	if mode == "" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
+		mode = "compiler" // wazero itself would interpret on an arm64 processor that lacks what only threads need
+	}
 	switch mode {
 	case "compiler":
 		c = wazero.NewRuntimeConfigCompiler() // where there is none, it panics later
