@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from wasmlab.stacks import Context
 from wasmlab.wast import to_wast
 from wasmlab_ref.case import Case, Instantiate, Invoke, Read, Register
 from wasmlab_ref.decode import decode
+from wasmlab_ref.encode import encode
+from wasmlab_ref.outcome import Invalid
 from wasmlab_ref.text import parse_module
 from wasmlab_ref.validate import validate
 
@@ -156,6 +159,16 @@ def test_a_malformed_module_loses_steps_only() -> None:
     case = Case((*case_of(EVERYTHING).modules, b"\0asm\1\0\0\0\x0c"), steps)
     reduced = reduce(case, 5, lambda c: Instantiate("b", 1) in c.steps, resolve("right"))
     assert reduced.steps == (Instantiate("b", 1),)
+
+
+def test_a_function_whose_type_there_is_not() -> None:
+    module = parse_module("(module (func) (func (drop (i32.const 1)) (nop)) (func (nop)))")
+    funcs = (module.funcs[0], replace(module.funcs[1], type=9), module.funcs[2])
+    case = Case((encode(replace(module, funcs=funcs)),), (Instantiate("m", 0),))
+    small = reduce(case, 0, lambda smaller: any(b"\x09" in data for data in smaller.modules), resolve("right"))
+    assert len(small.modules[0]) < len(case.modules[0])
+    with pytest.raises(Invalid):
+        validate(decode(small.modules[0]))
 
 
 def test_where_a_memory_differs_is_told_and_tested(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ class Context:
         self.tags = [t for t in externs if isinstance(t, TagType)] + list(module.tags)
 
     def func_type(self, index: Any) -> FuncType:
-        """The function type of a type index."""
-        comp = self.comps[index]
+        """The function type of a type index; the empty one where there is none, in a module that is invalid."""
+        comp = self.comps[index] if index < len(self.comps) else None
         return comp if isinstance(comp, FuncType) else FuncType()
 
     def function(self, index: int) -> FuncType:
