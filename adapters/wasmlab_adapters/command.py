@@ -49,6 +49,8 @@ class Choice:
     arch: str
     package: Path | None
     """The package's folder on this machine."""
+    host: tuple[str, ...] = ()
+    """The command of the row's host."""
 
 
 def command(choice: Choice, layout: Layout) -> tuple[list[str], dict[str, str]]:
@@ -58,7 +60,7 @@ def command(choice: Choice, layout: Layout) -> tuple[list[str], dict[str, str]]:
     flags, env = _written(row.flag, choice.flags)
     file = f"{layout.adapters}/{row.file}"
     if row.program:
-        start = _program(choice, layout)
+        start = program(choice, layout)
     elif module:
         if not module_present(module):
             raise EngineUnavailable(f"the worker {module} is missing", "is wasmlab installed whole?")
@@ -70,8 +72,8 @@ def command(choice: Choice, layout: Layout) -> tuple[list[str], dict[str, str]]:
     places = {"package": layout.package, "adapters": layout.adapters, "file": file, "version": choice.version}
     arguments: list[str] = []
     for argument in row.arguments if any("{flags}" in a for a in row.arguments) else (*row.arguments, "{flags}"):
-        if argument == "{flags}":
-            arguments += flags
+        if argument in ("{flags}", "{host}"):
+            arguments += flags if argument == "{flags}" else choice.host
         elif "{flags}" not in argument or flags:
             for place, value in (*places.items(), ("flags", ",".join(flags))):
                 argument = argument.replace(f"{{{place}}}", value)
@@ -97,7 +99,7 @@ def _written(style: str, flags: Mapping[str, str]) -> tuple[list[str], dict[str,
     return [switches.get(value, "--{}={}").format(key, value) for key, value in flags.items()], {}
 
 
-def _program(choice: Choice, layout: Layout) -> list[str]:
+def program(choice: Choice, layout: Layout) -> list[str]:
     """The engine's own program, by the loader of its root where it has one."""
     row, folder = choice.row, choice.package
     if folder is None or row.package is None:

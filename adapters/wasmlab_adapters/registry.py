@@ -19,7 +19,7 @@ from pathlib import Path
 from wasmlab_matrices.load import ARCHITECTURES, EngineRow, Limits, Quirk, Variant, load_engines
 from wasmlab_ref.case import Outcome
 
-from .command import IN_AN_IMAGE, Choice, command, local_layout, module_present
+from .command import IN_AN_IMAGE, Choice, command, local_layout, module_present, program
 from .emulation import SLOWER, Machine, machine
 from .errors import EngineNameError, EngineUnavailable, NotInstalled
 from .install import MACHINES, find_installed, host_architecture, install
@@ -196,7 +196,8 @@ def resolve(name: str | EngineName, *, fetch: bool = True) -> Target:
         flags = row.emulated_flags(version) | flags
     image = _image(parsed, row, version, package, variant, fetch) if where else ""
     layout = IN_AN_IMAGE if where else local_layout(package)
-    argv, env = command(Choice(row, variant, flags, version, arch, package), layout)
+    host = _host(row.host, fetch) if row.host else ()
+    argv, env = command(Choice(row, variant, flags, version, arch, package, host), layout)
     resolved = replace(
         parsed, version=version if row.package else "", variant=variant_name, cpu=where.cpu if where else ""
     )
@@ -265,6 +266,14 @@ def _package(name: EngineName, row: EngineRow, fetch: bool) -> tuple[str, Path |
             f"{name.engine} {version} is not installed", f"wasmlab engines install {name.engine}@{version}"
         )
     return version, folder
+
+
+def _host(engine: str, fetch: bool) -> tuple[str, ...]:
+    """The command of an engine's program on this machine, without arguments."""
+    arch = host_architecture()
+    row = row_of(engine).on(arch)
+    version, package = _package(EngineName(engine), row, fetch)
+    return tuple(program(Choice(row, None, {}, version, arch, package), local_layout(package)))
 
 
 def wasmlab_version() -> str:

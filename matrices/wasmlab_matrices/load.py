@@ -139,9 +139,12 @@ class EngineRow:
     program: tuple[str, ...] = ()
     """What runs the worker instead of Python, or is the worker: a glob within the package, of several the first that
     matches."""
+    host: str = ""
+    """An engine whose program the worker needs beside its own package: a JavaScript host."""
     arguments: tuple[str, ...] = ()
     """What it is called with: "{package}" is the folder of the installed package, "{adapters}" that of the adapters,
-    "{file}" the worker's, "{version}" the package's; "{flags}" are the flags, which else come last."""
+    "{file}" the worker's, "{version}" the package's; "{flags}" are the flags, which else come last, and "{host}" the
+    command of the host."""
     flag: str = "setting"
     """How it takes flags: "setting" (`key=value`), "option" (`--key=value`), "switch" (likewise, but `--key` and
     `--no-key` for true and false), or "$PREFIX": in variables of its environment, whose names begin so."""

@@ -13,16 +13,14 @@ from .decode import merge_runs
 from .interface import Interface
 from .syntax import Catch, Func, Import, Instr, MemArg, instr
 from .types import (
+    KINDS,
     SHORTHANDS,
     ExternType,
     FuncRef,
     FuncType,
-    GlobalType,
-    MemType,
     RecType,
     RefType,
     SubType,
-    TableType,
     TagType,
     ValType,
 )
@@ -118,7 +116,7 @@ class Coder:
         self.funcs: list[Func] = []
         self._type_of: dict[FuncType, int] = {}
         self._imported: dict[Source, int] = {}
-        self._counts = dict.fromkeys(_KINDS.values(), 0)
+        self._counts = dict.fromkeys(KINDS.values(), 0)
         self._helpers: dict[str, int] = {}
 
     # Index spaces
@@ -134,7 +132,7 @@ class Coder:
         """The index of what is imported, each only once; only before the first function."""
         source = (module, name)
         if source not in self._imported:
-            kind = _KINDS[type(type_)]
+            kind = KINDS[type(type_)]
             self._imported[source] = self._counts[kind]
             self._counts[kind] += 1
             if self.plain and module is None and isinstance(type_, FuncRef | TagType):
@@ -396,7 +394,6 @@ class Coder:
         ]
 
 
-_KINDS = {FuncRef: "func", TableType: "table", MemType: "memory", GlobalType: "global", TagType: "tag"}
 _RECORD = _FIRST = instr("local.get", 0)
 _SECOND = instr("local.get", 1)
 

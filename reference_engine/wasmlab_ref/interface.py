@@ -15,6 +15,7 @@ from .outcome import Malformed
 from .reader import Reader
 from .syntax import Import
 from .types import (
+    KINDS,
     CompType,
     ExternType,
     FuncRef,
@@ -122,7 +123,7 @@ def interface(data: bytes) -> Interface:
 def _resolve(parts: dict[str, list[Any]], funcs: list[int]) -> Interface:
     spaces: dict[str, list[ExternType]] = {kind: [] for kind in ("func", "table", "memory", "tag", "global")}
     for item in parts["imports"]:
-        spaces[_KIND.get(type(item.type), "memory")].append(item.type)
+        spaces[KINDS[type(item.type)]].append(item.type)
     spaces["func"] += [FuncRef(index) for index in funcs]
     spaces["table"] += [table.type for table in parts["tables"]]
     spaces["memory"] += parts["memories"]
@@ -134,9 +135,6 @@ def _resolve(parts: dict[str, list[Any]], funcs: list[int]) -> Interface:
         if export.index < len(space) and _exists(found, space[export.index]):
             found.exports[export.name] = space[export.index]
     return found
-
-
-_KIND = {FuncRef: "func", TableType: "table", GlobalType: "global", TagType: "tag"}
 
 
 def _exists(found: Interface, type_: ExternType) -> bool:

@@ -160,6 +160,8 @@ class TagType:
 
 
 ExternType: TypeAlias = FuncRef | TableType | MemType | GlobalType | TagType
+KINDS = {FuncRef: "func", TableType: "table", MemType: "memory", GlobalType: "global", TagType: "tag"}
+"""Of external types, as exports name them."""
 
 
 class _Group(list["DefType"]):

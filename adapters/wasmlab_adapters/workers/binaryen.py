@@ -1,50 +1,52 @@
 """Binaryen's optimiser as an engine: what it makes of a module runs on the reference, and has to do the same.
 
-    python -m wasmlab_adapters.workers.binaryen PACKAGE [level=O3]
+    python -m wasmlab_adapters.workers.binaryen [level=O3] -- PACKAGE VERSION NODE…
 
-PACKAGE is the root with `wasm-opt` in it.  Each module but bridges goes through a process of its own; the last ones are
-kept.  Where the optimiser leaves an import out, that nothing uses, it is not linked.
+PACKAGE is the folder of the package `binaryen`, NODE the command that runs JavaScript.  There binaryen.mjs optimises
+one module after the other.  The last ones are kept.  Where the optimiser leaves an import out, that nothing uses, it is
+not linked.
 """
 
 from __future__ import annotations
 
 import base64
 import os
-import re
-import signal
-import subprocess
 import sys
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wasmlab_ref.encode import encode
 from wasmlab_ref.fast import Unavailable
 from wasmlab_ref.fast.engine import Store
 from wasmlab_ref.features import FEATURES, closure
 from wasmlab_ref.interface import interface
 from wasmlab_ref.outcome import Malformed
+from wasmlab_ref.syntax import Export, Module
+from wasmlab_ref.types import KINDS
 
-from ..install import host_architecture
-from ..registries.debian import run_unpacked
+from .node import Node
 from .ref_fast import FastWorker
 from .ref_py import Outcome, configured
 
-SECONDS = 60
 FLAGS = {
-    "sign-extension": ["sign-ext"],
-    "saturating-truncation": ["nontrapping-float-to-int"],
-    "multi-value": ["multivalue"],
-    "bulk-memory": ["bulk-memory", "bulk-memory-opt"],
-    "reference-types": ["reference-types"],
-    "simd": ["simd"],
-    "extended-const": ["extended-const"],
-    "tail-call": ["tail-call"],
-    "multi-memory": ["multimemory"],
-    "memory64": ["memory64"],
-    "relaxed-simd": ["relaxed-simd"],
-    "exceptions": ["exception-handling"],
-    "gc": ["gc"],
+    "mvp": ["MutableGlobals"],
+    "sign-extension": ["SignExt"],
+    "saturating-truncation": ["NontrappingFPToInt"],
+    "multi-value": ["Multivalue"],
+    "bulk-memory": ["BulkMemory", "BulkMemoryOpt"],
+    "reference-types": ["ReferenceTypes"],
+    "simd": ["SIMD128"],
+    "extended-const": ["ExtendedConst"],
+    "tail-call": ["TailCall"],
+    "multi-memory": ["MultiMemory"],
+    "memory64": ["Memory64"],
+    "relaxed-simd": ["RelaxedSIMD"],
+    "exceptions": ["ExceptionHandling"],
+    "gc": ["GC"],
+    "threads": ["Atomics"],
+    "custom-page-sizes": ["CustomPageSizes"],
 }
 """What switches a feature on; without a row it comes with another."""
 
@@ -54,32 +56,19 @@ class Refused(Exception):
 
 
 class Optimiser:
-    """`wasm-opt` at a level."""
+    """Binaryen's library at a level."""
 
-    def __init__(self, package: str, level: str) -> None:
-        program = run_unpacked(Path(package), host_architecture(), "usr/bin/wasm-opt")
-        known = self._run([*program, "--help"], b"").decode(errors="replace")
-        flags = [flag for flags in FLAGS.values() for flag in (f"--enable-{name}" for name in flags) if flag in known]
-        self.version = re.sub(r"^\D*(\d+).*", r"\1", self._run([*program, "--version"], b"").decode().strip())
-        self.command = [*program, "--mvp-features", "--enable-mutable-globals", *flags, f"-{level}", "-", "-o", "-"]
+    def __init__(self, node: list[str], package: str, level: str) -> None:
+        flags = [flag for flags in FLAGS.values() for flag in flags]
+        self.node = Node([*node, str(Path(__file__).with_name("binaryen.mjs")), f"{package}/index.js", level, *flags])
         self.transformed = lru_cache(maxsize=256)(self._transformed)
-
-    @staticmethod
-    def _run(command: list[str], data: bytes) -> bytes:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=False)
-        if done.returncode < 0:  # as an engine that dies: with its last words
-            sys.stderr.buffer.write(done.stderr)
-            sys.stderr.flush()
-            signal.signal(-done.returncode, signal.SIG_DFL)
-            os.kill(os.getpid(), -done.returncode)
-        if done.returncode:
-            words = done.stderr.decode(errors="replace").split("\n")
-            raise Refused(next((line.strip() for line in words if line.strip()), "no reason given")[:300])
-        return done.stdout
 
     def _transformed(self, data: bytes) -> bytes:
         """What it makes of a module; Refused where it takes it for invalid."""
-        return self._run(self.command, data)
+        answer = self.node.ask(base64.b64encode(data))
+        if answer.startswith(b"!"):
+            raise Refused(answer[1:].decode(errors="replace"))
+        return base64.b64decode(answer[1:])
 
     def features(self, rows: str) -> list[str]:
         """Those of features.tsv whose module comes through."""
@@ -97,40 +86,78 @@ class BinaryenWorker(FastWorker):
     """Answers requests by the C engine, of modules that the optimiser made."""
 
     optimiser: Optimiser
+    version: str
 
     def hello(self) -> None:
         features = self.optimiser.features((Path(__file__).parent / "features.tsv").read_text())
-        hello = {"protocol": 1, "engine": "binaryen", "version": self.optimiser.version, "features": features}
+        hello = {"protocol": 1, "engine": "binaryen", "version": self.version, "features": features}
         self.lines.say({**hello, "values": "native", "spectest": True})
 
     def outcomes(self, store: Store, steps: list[dict[str, Any]]) -> list[Outcome]:
         """Those of the transformed steps; what the optimiser refused is invalid."""
-        refused: dict[int, str] = {}
         made: list[dict[str, Any]] = []
-        for i, step in enumerate(steps):
+        found: list[Outcome | int] = []
+        for step in steps:
             try:
-                made.append(self._transformed(step))
+                links, linked = self._transformed(step)
             except Refused as error:
-                refused[i] = str(error)
-                made.append({"do": "end", "full": False})
-        found = super().outcomes(store, made)
-        return [{"kind": "invalid", "detail": refused[i]} if i in refused else one for i, one in enumerate(found)]
+                found.append({"kind": "invalid", "detail": str(error)})
+                continue
+            made += links
+            found.append(len(made))
+            made.append(linked)
+        told = super().outcomes(store, made)
+        return [self._told(told, made, one) if isinstance(one, int) else one for one in found]
 
-    def _transformed(self, step: dict[str, Any]) -> dict[str, Any]:
+    @staticmethod
+    def _told(told: list[Outcome], made: list[dict[str, Any]], index: int) -> Outcome:
+        """The outcome of a step, which is that of its links where these failed."""
+        of = made[index].get("of", "")
+        return told[index - 1] if of.endswith(LINKS) and told[index - 1]["kind"] != "returned" else told[index]
+
+    def _transformed(self, step: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """A step with what the optimiser made of its module; where imports were left out, the step before has them."""
         if step["do"] != "instantiate":
-            return step
-        data = self.optimiser.transformed(base64.b64decode(step["module"]))
+            return [], step
+        original = base64.b64decode(step["module"])
+        data = self.optimiser.transformed(original)
         try:
-            imports = [list(names) for names in interface(data).import_names]
+            before, after = interface(original), interface(data).import_names
         except Malformed as error:
             raise Refused(f"what it makes is malformed: {error}") from None
-        return {**step, "module": base64.b64encode(data).decode(), "imports": imports}
+        made = {**step, "module": base64.b64encode(data).decode(), "imports": [list(names) for names in after]}
+        if len(after) == len(before.imports):
+            return [], made
+        name = step["name"] + LINKS
+        places = {names: [None, str(i)] for i, names in enumerate(before.import_names)}
+        return (
+            [{**step, "name": name, "module": base64.b64encode(links(original)).decode()}],
+            {**made, "of": name, "imports": [places[names] for names in after]},
+        )
+
+
+LINKS = " links"
+"""Ends the name of an instance that has the imports of another and offers them to it."""
+
+
+@lru_cache(maxsize=64)
+def links(data: bytes) -> bytes:
+    """A module that only imports what another does, and exports each under its place."""
+    face = interface(data)
+    counts = dict.fromkeys(KINDS.values(), -1)
+    exports = []
+    for place, item in enumerate(face.imports):
+        kind = KINDS[type(item.type)]
+        counts[kind] += 1
+        exports.append(Export(str(place), kind, counts[kind]))
+    return encode(Module(types=face.types, imports=face.imports, exports=tuple(exports)))
 
 
 def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
-    package, *settings = sys.argv[1:]
+    split = sys.argv.index("--")
+    settings, (package, version, *node) = sys.argv[1:split], sys.argv[split + 1 :]
     levels = [setting.removeprefix("level=") for setting in settings if setting.startswith("level=")]
     profile, limits = configured([setting for setting in settings if not setting.startswith("level=")])
     worker = BinaryenWorker(answers, profile, limits, False)
@@ -139,7 +166,7 @@ def main() -> None:
     except Unavailable as error:
         worker.lines.say({"unavailable": error.reason, "hint": error.remedy})
         sys.exit(3)
-    worker.optimiser = Optimiser(package, levels[-1] if levels else "O2")
+    worker.version, worker.optimiser = version, Optimiser(node, package, levels[-1] if levels else "O2")
     worker.hello()
     worker.work()
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..isa import BY_MNEMONIC, MEMARGS, Instruction
 from ..syntax import Active, Cast, Catch, Custom, Data, Elem, Export, Expr, Func, Import, Instr, MemArg, Module
 from ..types import (
+    KINDS,
     PAGE,
     SHORTHANDS,
     ArrayType,
@@ -35,7 +36,6 @@ from .annotations import SECTION_NAMES
 _SHORT = {type_: word for word, type_ in SHORTHANDS.items()}
 _BLOCKS = frozenset(row for row in BY_MNEMONIC.values() if row.immediates[:1] == ("block",))
 _ELSE, _END, _REF_FUNC = BY_MNEMONIC["else"], BY_MNEMONIC["end"], BY_MNEMONIC["ref.func"]
-_KINDS = {FuncRef: "func", TableType: "table", MemType: "memory", GlobalType: "global", TagType: "tag"}
 
 
 def print_module(module: Module) -> str:
@@ -48,7 +48,7 @@ def print_module(module: Module) -> str:
 
 
 def _fields(m: Module) -> Iterator[str]:
-    counts = dict.fromkeys(_KINDS.values(), 0)
+    counts = dict.fromkeys(KINDS.values(), 0)
 
     def number(kind: str) -> int:
         counts[kind] += 1
@@ -59,7 +59,7 @@ def _fields(m: Module) -> Iterator[str]:
         yield from _rec_type(rec, first)
         first += len(rec.subtypes)
     for import_ in m.imports:
-        yield _import(import_, number(_KINDS[type(import_.type)]))
+        yield _import(import_, number(KINDS[type(import_.type)]))
     for table in m.tables:
         if table.init == ():
             raise ValueError(f"table {counts['table']} has an empty initialiser, which a text cannot say")
@@ -280,7 +280,7 @@ def _definition(head: str, code: Expr) -> Iterator[str]:
 
 
 def _import(i: Import, index: int) -> str:
-    kind = _KINDS[type(i.type)]
+    kind = KINDS[type(i.type)]
     names = f"{string(i.module.encode())} {string(i.name.encode())}"
     return f"(import {names} ({kind} (;{index};) {_extern_type(i.type)}))"
 
