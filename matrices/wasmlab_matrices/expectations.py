@@ -20,7 +20,7 @@ class Expectation:
     """A known failure: on which engines, at which check (or in which files) of which suite, and why."""
 
     engine: str
-    """Glob of the engine and its variant: "v8*", "wasmtime/winch"."""
+    """Glob of the engine and its variant: "v8*", "wasmtime/winch"; or several, with "|" between them."""
     at: tuple[str, ...]
     """`file.wast`, `file.wast:line` or `file.wast:first-last` each; globs in the file's name."""
     reason: str
@@ -47,7 +47,7 @@ class Expectation:
         return (
             suite == self.suite
             and arch in self.archs
-            and fnmatchcase(engine, self.engine)
+            and any(fnmatchcase(engine, glob) for glob in self.engine.split("|"))
             and fnmatchcase(version, self.versions)
         )
 

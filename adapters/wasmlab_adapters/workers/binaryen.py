@@ -26,10 +26,11 @@ from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.syntax import Export, Module
 from wasmlab_ref.types import KINDS
 
-from .node import Node
+from .node import Ended, Node
 from .ref_fast import FastWorker
 from .ref_py import Outcome, configured
 
+SCRIPT = str(Path(__file__).with_name("binaryen.mjs"))
 FLAGS = {
     "mvp": ["MutableGlobals"],
     "sign-extension": ["SignExt"],
@@ -51,6 +52,10 @@ FLAGS = {
 """What switches a feature on; without a row it comes with another."""
 
 
+UNFLAT = {"function-references", "exceptions", "gc"}
+"""What -O4 cannot have: its first pass ends the program where there is a branch on a reference, or a try_table."""
+
+
 class Refused(Exception):
     """The optimiser does not take a module, and says why."""
 
@@ -60,12 +65,16 @@ class Optimiser:
 
     def __init__(self, node: list[str], package: str, level: str) -> None:
         flags = [flag for flags in FLAGS.values() for flag in flags]
-        self.node = Node([*node, str(Path(__file__).with_name("binaryen.mjs")), f"{package}/index.js", level, *flags])
+        self.node = Node([*node, SCRIPT, "library", f"{package}/index.js", level, *flags])
+        self.known = FEATURES.keys() - (UNFLAT if level == "O4" else set())
         self.transformed = lru_cache(maxsize=256)(self._transformed)
 
     def _transformed(self, data: bytes) -> bytes:
         """What it makes of a module; Refused where it takes it for invalid."""
-        answer = self.node.ask(base64.b64encode(data))
+        try:
+            answer = self.node.ask(base64.b64encode(data))
+        except Ended as ended:
+            ended.follow()
         if answer.startswith(b"!"):
             raise Refused(answer[1:].decode(errors="replace"))
         return base64.b64decode(answer[1:])
@@ -75,7 +84,7 @@ class Optimiser:
         found: list[str] = []
         for row in rows.splitlines():
             name, _, module = row.split("\t")
-            if name in FEATURES and closure([name]) <= {*found, name}:
+            if name in self.known and closure([name]) <= {*found, name}:
                 with suppress(Refused):
                     self.transformed(base64.b64decode(module))
                     found.append(name)

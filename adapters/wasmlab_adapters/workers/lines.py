@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,17 +41,26 @@ class Lines:
         while self._held:
             del self._held[: os.write(self._answers, self._held)]
 
-    def requests(self, descriptor: int = 0) -> Iterator[bytes]:
-        """The lines that come in, without their ends."""
+    def batches(self, descriptor: int = 0, pause: float = 0.0) -> Iterator[list[bytes]]:
+        """The lines that come in, without their ends; together those that came without a pause of so many seconds."""
         parts: list[bytes] = []
+        lines: list[bytes] = []
         while chunk := os.read(descriptor, CHUNK):
             first, *rest = chunk.split(b"\n")
             parts.append(first)
             if rest:
-                yield b"".join(parts)
-                yield from rest[:-1]
-                self._flush()
+                lines += [b"".join(parts), *rest[:-1]]
                 parts = rest[-1:]
+            if lines and not (pause and select.select([descriptor], [], [], pause)[0]):
+                yield lines
+                self._flush()
+                lines = []
         if last := b"".join(parts):
-            yield last
+            lines.append(last)
+        yield lines
         self._flush()
+
+    def requests(self, descriptor: int = 0) -> Iterator[bytes]:
+        """The lines that come in, one by one."""
+        for lines in self.batches(descriptor):
+            yield from lines

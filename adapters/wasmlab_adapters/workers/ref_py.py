@@ -80,6 +80,11 @@ def digest(data: Any) -> str:
     return total.hexdigest()[:16]
 
 
+def observed(data: Any, full: bool) -> str:
+    """What a step tells of the content of a whole memory."""
+    return f"bytes:{bytes(data).hex()}" if full else f"digest:{digest(data)}"
+
+
 @lru_cache(maxsize=16)
 def validated(encoded: str) -> ValidModule:
     """A module; cases come in families that have the same ones."""
@@ -244,8 +249,7 @@ class Session:
         data = memory.data
         if self.taint is not None and (masks := self.taint.of(memory)):
             self.masks = ["", ",".join(f"{at:x}:{mask:x}" for at, mask in sorted(masks.items()))]
-        content = f"bytes:{bytes(data).hex()}" if step["full"] else f"digest:{digest(data)}"
-        return [value("i64", len(data)), content]
+        return [value("i64", len(data)), observed(data, step["full"])]
 
     def do_parse(self, step: dict[str, Any]) -> list[str]:
         validate(parse_module(base64.b64decode(step["source"])))

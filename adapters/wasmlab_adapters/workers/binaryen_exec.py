@@ -1,0 +1,550 @@
+"""Binaryen's interpreter as an engine: each request becomes a script for its `wasm-shell`.
+
+    python -m wasmlab_adapters.workers.binaryen_exec -- PACKAGE VERSION NODE…
+
+The shell runs a script from its beginning to the first command that fails, and prints what the functions "print" of
+"spectest" are given, and traps.  So the script marks each step, tells by vectors what is to be told, and where a module
+did not instantiate it is run again, with that expected.  A session is its whole script, run once more for every batch
+of its requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import re
+import sys
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any
+
+from wasmlab_ref.case import value
+from wasmlab_ref.features import FEATURES
+from wasmlab_ref.interface import Interface, interface
+from wasmlab_ref.limits import Limits
+from wasmlab_ref.outcome import Malformed
+from wasmlab_ref.profile import Profile
+from wasmlab_ref.reader import Reader
+from wasmlab_ref.types import PAGE, FuncRef, FuncType, MemType
+
+from .binaryen import SCRIPT
+from .node import Ended, Node
+from .ref_py import HOST_TYPES, Outcome, Worker, observed
+
+PATIENCE = 2.0
+"""Seconds that a batch may take before its requests are run one by one."""
+PAUSE = 0.003
+"""Seconds without another request that end a batch."""
+
+
+class T(IntEnum):
+    """What a printed vector tells, in its first lane: the step that comes, and then of it."""
+
+    AT, LOG, TRAP, DEEP, CALLED, SIZE, WORD, BYTE = range(8)
+
+
+LAB = """
+(module $lab
+  (type $units (array (mut i16)))
+  (import "spectest" "print" (func $print (param v128)))
+  (table (export "callee") 1 funcref)
+  (global $depth (mut i32) (i32.const 0))
+  (func $tell (export "tell") (param i32 i32 i64)
+    (call $print (i64x2.replace_lane 1 (i32x4.replace_lane 1 (i32x4.splat (local.get 0)) (local.get 1)) (local.get 2))))
+  (func (export "at") (param i32)
+    (global.set $depth (i32.const 0))
+    (call $tell (i32.const 0) (local.get 0) (i64.const 0)))
+  (func (export "log") (param i32 i64) (call $tell (i32.const 1) (local.get 0) (local.get 1)))
+  (func (export "trap") (call $tell (i32.const 2) (i32.const 0) (i64.const 0)) unreachable)
+  (func (export "reenter") (param i32)
+    (if (ref.is_null (table.get 0 (i32.const 0))) (then (return)))
+    (global.set $depth (i32.add (global.get $depth) (i32.const 1)))
+    (if (i32.gt_u (global.get $depth) (i32.const 50))
+      (then (call $tell (i32.const 3) (i32.const 0) (i64.const 0)) (unreachable)))
+    (block $thrown (result exnref)
+      (try_table (catch_all_ref $thrown) (call_indirect (param i32) (local.get 0) (i32.const 0)))
+      (global.set $depth (i32.sub (global.get $depth) (i32.const 1)))
+      (return))
+    (global.set $depth (i32.sub (global.get $depth) (i32.const 1)))
+    (throw_ref))
+  (func (export "extern") (param i32) (result externref)
+    (string.new_wtf16_array
+      (array.new_fixed $units 2 (local.get 0) (i32.shr_u (local.get 0) (i32.const 16))) (i32.const 0) (i32.const 2)))
+  (func (export "number") (param externref) (result i32)
+    (local $units stringref)
+    (if (i32.eqz (ref.test (ref string) (local.get 0))) (then (return (i32.const -1))))
+    (local.set $units (ref.cast (ref string) (local.get 0)))
+    (i32.or (stringview_wtf16.get_codeunit (local.get $units) (i32.const 0))
+      (i32.shl (stringview_wtf16.get_codeunit (local.get $units) (i32.const 1)) (i32.const 16)))))
+(register "lab" $lab)"""
+"""The host's module.  Its references are strings, which are external values like any: no structures, as others that a
+module could make."""
+CALLER = """
+(module ${name}
+  (import "{of}" {export} (func $called))
+  (import "lab" "tell" (func $tell (param i32 i32 i64)))
+  (func (export "go") (param $left i32) (local $threw i32)
+    (loop $again
+      (local.set $threw (i32.const 1))
+      (block $thrown
+        (try_table (catch_all $thrown) (call $called))
+        (local.set $threw (i32.const 0)))
+      (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (call $tell (i32.const 4) (local.get $threw) (i64.const 0))))"""
+OBSERVER = """
+(module ${name}
+  (import "{of}" {export} (memory {memory}))
+  (import "lab" "tell" (func $tell (param i32 i32 i64)))
+  (func (export "part") (param $at i32) (param $left i32)
+    (block $done
+      (loop $again
+        (br_if $done (i32.eqz (local.get $left)))
+        (call $tell (i32.const 7) (local.get $at) (i64.load8_u {where}))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br $again))))
+  (func (export "all") (local $at i32) (local $left i32) (local $size i64)
+    (local.set $size (i64.mul (i64.const {page}) {pages}))
+    (call $tell (i32.const 5) (i32.const 0) (local.get $size))
+    (local.set $left (i32.wrap_i64 (i64.shr_u (local.get $size) (i64.const 4))))
+    (block $done
+      (loop $again
+        (br_if $done (i32.eqz (local.get $left)))
+        (if (i64.ne (i64.or (i64.load {where}) (i64.load offset=8 {where})) (i64.const 0))
+          (then
+            (call $tell (i32.const 6) (local.get $at) (i64.load {where}))
+            (call $tell (i32.const 6) (i32.add (local.get $at) (i32.const 8)) (i64.load offset=8 {where}))))
+        (local.set $at (i32.add (local.get $at) (i32.const 16)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br $again)))
+    (call 1 (local.get $at) (i32.and (i32.wrap_i64 (local.get $size)) (i32.const 15)))))"""
+WRITER = """
+(module ${name} (import "{of}" {export} (memory {memory})) (data ({address}.const {at}) {data}))"""
+CALLEE = """
+(module ${name}
+  (import "lab" "callee" (table 1 funcref))
+  (import "{of}" "reenter" (func (param i32)))
+  (elem (i32.const 0) func 0))"""
+NO_CALLEE = """
+(module ${name}
+  (import "lab" "callee" (table 1 funcref))
+  (func (table.set (i32.const 0) (ref.null func)))
+  (start 0))"""
+PRINTED = re.compile(r"^(?:i32x4 (.*) : v128|\[(trap|host limit) ([^\]]*)\])$", re.MULTILINE)
+UNLINKABLE = re.compile(r"Import module .* doesn't exist|Export .* doesn't exist|Exported kind|Imported ")
+NOT_INSTANTIATED = "failed to instantiate module"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance: what the script calls it, and what it shows."""
+
+    key: str
+    face: Interface
+
+
+@dataclass(slots=True)
+class Session:
+    """What the script of a session has done so far."""
+
+    commands: list[str] = field(default_factory=lambda: [LAB])
+    """Those that have an effect, a text for each step."""
+    instances: dict[str, Instance] = field(default_factory=dict)
+    registered: dict[str, Instance] = field(default_factory=dict)
+    of: str = ""
+    """The key of the instance that the script has as "of"."""
+    made: int = 0
+    helpers: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """Keys of modules that call or observe: by what they do, the key of the instance and the name of the export."""
+
+    def copy(self) -> Session:
+        """Another that may go another way."""
+        lists = [*self.commands], {**self.instances}, {**self.registered}
+        return Session(*lists, self.of, self.made, {**self.helpers})
+
+
+@dataclass(slots=True)
+class Told:
+    """What was printed during a step."""
+
+    logs: list[str] = field(default_factory=list)
+    host: Outcome | None = None
+    """How the host ended it."""
+    stopped: Outcome | None = None
+    threw: int | None = None
+    size: int = 0
+    content: list[tuple[int, bytes]] = field(default_factory=list)
+    """What lies at which addresses; zeros may be left out."""
+
+    def hear(self, what: int, first: int, second: int, third: int) -> None:
+        """A vector that was printed, by its lanes."""
+        match what:
+            case T.LOG:
+                self.logs.append(f"{first:x},{second | third << 32:x}")
+            case T.TRAP:
+                self.host = {"kind": "trapped", "detail": "host"}
+            case T.DEEP:
+                self.host = {"kind": "exhausted", "detail": "call stack"}
+            case T.CALLED:
+                self.threw = first
+            case T.SIZE:
+                self.size = second | third << 32
+            case T.WORD:
+                self.content.append((first, (second | third << 32).to_bytes(8, "little")))
+            case T.BYTE:
+                self.content.append((first, bytes([second])))
+
+    def stop(self, what: str, words: str) -> None:
+        """A trap or a limit that was printed."""
+        if what == "host limit":
+            self.stopped = {"kind": "exhausted", "detail": words}
+        elif UNLINKABLE.match(words):
+            self.stopped = {"kind": "unlinkable", "detail": words.strip()}
+        else:
+            self.stopped = self.host or {"kind": "trapped", "detail": words}
+
+    def outcome(self, step: dict[str, Any]) -> Outcome:
+        """Of a step that the script came past."""
+        if step["do"] == "call":
+            if self.threw is None:
+                return self.stopped or {"kind": "unsupported", "detail": "nothing is told of the call"}
+            return {"kind": "threw"} if self.threw else {"kind": "returned"}
+        if step["do"] != "read":
+            return {"kind": "returned"}
+        if self.stopped:
+            return {"kind": "unsupported", "detail": self.stopped["detail"]}
+        start, size = (step["at"], step["bytes"]) if "bytes" in step else (0, self.size)
+        data = bytearray(size)
+        for at, content in self.content:
+            data[at - start : at - start + len(content)] = content
+        if "bytes" in step:
+            return {"kind": "returned", "values": [f"bytes:{data.hex()}"]}
+        return {"kind": "returned", "values": [value("i64", size), observed(data, step["full"])]}
+
+
+class Refused(Exception):
+    """A step that is not taken."""
+
+
+class Confused(Exception):
+    """What the shell printed is not understood."""
+
+
+def string(data: bytes | str) -> str:
+    """A string of the text format."""
+    return '"' + "".join(f"\\{byte:02x}" for byte in (data.encode() if isinstance(data, str) else data)) + '"'
+
+
+@lru_cache(maxsize=256)
+def named(data: bytes, key: str) -> str:
+    """A binary module in the text format, with this name of its own and no other names: by it the script knows it."""
+    name = bytes([len(key)]) + key.encode()
+    section = b"\x04name\x00" + bytes([len(name)]) + name
+    parts = [data[:8]]
+    try:
+        r = Reader(data, 8)
+        while r.pos < r.end:
+            start, custom, size = r.pos, r.byte() == 0, r.u32()
+            body = r.bytes(size)
+            if not custom or not body.startswith(b"\x04name"):
+                parts.append(data[start : r.pos])
+        data = b"".join([*parts, b"\x00", bytes([len(section)]), section])
+    except Malformed:
+        pass  # the engine will say so
+    return f"(module binary {string(data)})"
+
+
+class Builder:
+    """The commands of a step, which change the session as if the step succeeded."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def build(self, step: dict[str, Any], known: Outcome | None) -> tuple[str, bool]:
+        """The commands for a step, and whether they have an effect; `known`: how it fails."""
+        if step["do"] == "instantiate":
+            return self.instantiate(step, known)
+        do = getattr(self, f"do_{step['do']}", None)
+        if do is None:
+            raise Refused(f"no step {step['do']} here")
+        built: tuple[str, bool] = ("", False) if known else do(step)
+        return built
+
+    def instantiate(self, step: dict[str, Any], known: Outcome | None) -> tuple[str, bool]:
+        session, data, key = self.session, base64.b64decode(step["module"]), self.key()
+        sources = {module for module, _ in step["imports"]}
+        of = self.instance(step["of"]) if None in sources else session.registered.get("of")
+        before = ""
+        if sources & {None, "of"} and of and of.key != session.of:
+            session.of = of.key
+            before = f'(register "of" ${of.key})'
+        module = named(data, key)
+        if known:  # what it did before it failed stays done
+            return before + (f'(assert_trap {module} "")' if known["kind"] in LASTING else ""), True
+        with suppress(Malformed):  # the engine will say so
+            session.instances[step["name"]] = Instance(key, interface(data))
+        return f'{before}{module} (register "{key}" ${key})', True
+
+    def do_register(self, step: dict[str, Any]) -> tuple[str, bool]:
+        session, instance, name = self.session, self.instance(step["name"]), step["as"]
+        session.registered[name] = instance
+        if name == "lab":
+            return "", False
+        text = f"(register {string(name)} ${instance.key})"
+        if name == "of":
+            session.of = instance.key
+        if name == "lab.callee":
+            type_ = instance.face.exports.get("reenter")
+            there = isinstance(type_, FuncRef) and instance.face.func_type(type_) == HOST_TYPES["reenter"]
+            text += (CALLEE if there else NO_CALLEE).format(name=self.key(), of=instance.key)
+        return text, True
+
+    def do_call(self, step: dict[str, Any]) -> tuple[str, bool]:
+        instance = self.instance(step["name"])
+        type_ = instance.face.exports.get(step["export"])
+        if not isinstance(type_, FuncRef) or instance.face.func_type(type_) != FuncType() or step.get("args"):
+            raise Refused(f"export {step['export']} is no function without parameters and results")
+        key, text = self.helper(
+            "call", instance, step["export"], CALLER, {"of": instance.key, "export": string(step["export"])}
+        )
+        return f'{text}(invoke ${key} "go" (i32.const {step.get("repeat", 1)}))', True
+
+    def do_write(self, step: dict[str, Any]) -> tuple[str, bool]:
+        places = self.memory(step)
+        data = bytes.fromhex(step["hex"])
+        text = WRITER.format(name=self.key(), at=step["at"], data=string(data), **places)
+        return text, True
+
+    def do_read(self, step: dict[str, Any]) -> tuple[str, bool]:
+        places = self.memory(step)
+        key, text = self.helper("observe", self.instance(step["name"]), step["export"], OBSERVER, places)
+        if "bytes" in step:
+            return f'{text}(invoke ${key} "part" (i32.const {step["at"]}) (i32.const {step["bytes"]}))', bool(text)
+        return f'{text}(invoke ${key} "all")', bool(text)
+
+    def do_end(self, step: dict[str, Any]) -> tuple[str, bool]:
+        return "", False
+
+    def instance(self, name: str) -> Instance:
+        found = self.session.instances.get(name)
+        if found is None:
+            raise Refused(f"no instance {name}")
+        return found
+
+    def key(self) -> str:
+        """A name that no other instance has."""
+        self.session.made += 1
+        return f"wasmlab{self.session.made}"
+
+    def helper(self, kind: str, instance: Instance, export: str, text: str, places: dict[str, str]) -> tuple[str, str]:
+        """The key of a module that imports an export of an instance, and the module where there was none yet."""
+        where = (kind, instance.key, export)
+        if where in self.session.helpers:
+            return self.session.helpers[where], ""
+        key = self.session.helpers[where] = self.key()
+        return key, text.format(**places, name=key)
+
+    def memory(self, step: dict[str, Any]) -> dict[str, str]:
+        """How a module imports and addresses the memory of a step."""
+        instance = self.instance(step["name"])
+        type_ = instance.face.exports.get(step["export"])
+        if not isinstance(type_, MemType):
+            raise Refused(f"export {step['export']} is no memory")
+        wide = type_.address == "i64"
+        words = ["i64" if wide else "", "0", f"{type_.limits.max} shared" if type_.shared else ""]
+        words.append(f"(pagesize {type_.page})" if type_.page != PAGE else "")
+        return {
+            "of": instance.key,
+            "export": string(step["export"]),
+            "memory": " ".join(words),
+            "page": str(type_.page),
+            "address": type_.address,
+            "pages": "(memory.size)" if wide else "(i64.extend_i32_u (memory.size))",
+            "where": "(i64.extend_i32_u (local.get $at))" if wide else "(local.get $at)",
+        }
+
+
+LACKING: tuple[str, ...] = ()
+LASTING = ("trapped", "exhausted", "threw")
+"""How an instantiation fails that had effects."""
+
+
+def mark(number: int) -> str:
+    """The command that tells which step comes."""
+    return f'(invoke $lab "at" (i32.const {number}))'
+
+
+class Shell:
+    """`wasm-shell`, a script at a time."""
+
+    def __init__(self, node: list[str], package: str) -> None:
+        self._file = os.memfd_create("script")
+        self._command = [*node, SCRIPT, "program", f"{package}/bin/wasm-shell", f"/proc/self/fd/{self._file}"]
+        self._node: Node | None = None
+
+    def run(self, session: Session, steps: list[dict[str, Any]], seconds: float | None = None) -> Run:
+        """What came of some steps in a session.
+
+        Ended where the shell ended in their midst, TimeoutError where it took longer than `seconds`.
+        """
+        known: dict[int, Outcome] = {}
+        while True:
+            run = Run(session, steps, known)
+            stopped = run.read(*self._printed([*session.commands, *run.commands, mark(len(steps))], seconds))
+            if stopped is None:
+                return run
+            known[stopped] = run.outcomes[stopped]
+
+    def _printed(self, commands: list[str], seconds: float | None) -> tuple[str, str]:
+        """What the shell prints on its standard output and error."""
+        os.truncate(self._file, 0)
+        os.pwrite(self._file, "\n".join(commands).encode(), 0)
+        self._node = self._node or Node(self._command, [self._file])
+        try:
+            found = json.loads(self._node.ask(b"", seconds))
+        except (Ended, TimeoutError):
+            self._node.kill()
+            self._node = None
+            raise
+        return found["out"], found["err"]
+
+
+class Run:
+    """Some steps in a session: the commands for them, and what came of them."""
+
+    def __init__(self, session: Session, steps: list[dict[str, Any]], known: dict[int, Outcome]) -> None:
+        self.session, self.steps, self.known = session.copy(), steps, known
+        self.commands: list[str] = []
+        self.outcomes: list[Outcome] = [{"kind": "returned"} for _ in steps]
+        self.logs: list[list[str]] = [[] for _ in steps]
+        builder = Builder(self.session)
+        for i, step in enumerate(steps):
+            self.commands.append(mark(i))
+            try:
+                text, lasting = builder.build(step, known.get(i))
+            except Refused as error:
+                self.known.setdefault(i, {"kind": "unsupported", "detail": str(error)})
+                continue
+            self.commands.append(text)
+            if lasting and text:
+                self.session.commands += [mark(-1), text]
+
+    def read(self, out: str, errors: str) -> int | None:
+        """Read what was printed; the step that stopped the script, None where it came to its end."""
+        told, at = [Told() for _ in self.steps], -1
+        for vector, stop, words in PRINTED.findall(out):
+            what, *lanes = [int(lane, 16) for lane in vector.split()] or [-1]
+            if what == T.AT:
+                at = lanes[0] if lanes[0] <= len(told) else -1
+            elif 0 <= at < len(told):
+                if vector:
+                    told[at].hear(what, *lanes)
+                else:
+                    told[at].stop(stop, words)
+        for i, step in enumerate(self.steps[: at + 1]):
+            self.logs[i] = told[i].logs
+            self.outcomes[i] = self.known.get(i) or told[i].outcome(step)
+        if at == len(self.steps):
+            return None
+        if at < 0 or at in self.known:
+            raise Confused(f"the script did not come to its end: {errors[-1000:]}")
+        failed = told[at].stopped
+        if self.steps[at]["do"] != "instantiate":
+            failed = {"kind": "unsupported", "detail": f"{failed or errors[-300:]}"}
+        elif failed is None and errors.rstrip().endswith(NOT_INSTANTIATED):
+            failed = {"kind": "threw"}
+        self.outcomes[at] = failed or {"kind": "invalid", "detail": refusal(errors)}
+        return at
+
+
+def refusal(errors: str) -> str:
+    """What the shell said of the last module."""
+    return " ".join(re.split(r"BUILDING MODULE \[line: \d+\]", errors)[-1].split())[:300]
+
+
+class ShellWorker(Worker):
+    """Answers requests by scripts for the shell."""
+
+    def __init__(self, answers: int, shell: Shell, version: str) -> None:
+        super().__init__(answers, Profile(), Limits(), True)
+        self.shell, self.version = shell, version
+        self.scripts: dict[str | None, Session] = {}
+        self.prepared: deque[list[tuple[Outcome, list[str]]]] = deque()
+
+    def hello(self) -> None:
+        features = sorted({*FEATURES} - {"annotations", *LACKING})
+        hello = {"protocol": 1, "engine": "binaryen-exec", "version": self.version, "features": features}
+        self.lines.say({**hello, "values": "bridge", "linking": "names"})
+
+    def work(self) -> None:
+        """Answer all requests; those of one session that came together are one script."""
+        for lines in self.lines.batches(pause=PAUSE):
+            for name, group in itertools.groupby(lines, session_of):
+                requests = [*group]
+                if name is not None and len(requests) > 1:
+                    self.prepare(name, [json.loads(line) for line in requests])
+                for line in requests:
+                    self.answer(line)
+
+    def prepare(self, name: str, requests: list[dict[str, Any]]) -> None:
+        """Run several requests of a session at once; where that goes wrong, each will be run by itself."""
+        steps = [
+            {**step, "full": request.get("observe") == "full"} for request in requests for step in request["steps"]
+        ]
+        try:
+            run = self.shell.run(self.scripts.get(name, Session()), steps, PATIENCE)
+        except (Ended, TimeoutError, Confused):
+            return
+        self.scripts[name] = run.session
+        results = zip(run.outcomes, run.logs, strict=True)
+        self.prepared += [[*itertools.islice(results, len(request["steps"]))] for request in requests]
+
+    def run(self, request: dict[str, Any], steps: list[dict[str, Any]], profile: Profile) -> dict[str, Any]:
+        name = request.get("session")
+        if self.prepared:
+            results = self.prepared.popleft()
+        else:
+            try:
+                run = self.shell.run(self.scripts.get(name, Session()), steps)
+            except Ended as ended:
+                ended.follow()
+            results = [*zip(run.outcomes, run.logs, strict=True)]
+            if name is not None:
+                self.scripts[name] = run.session
+        if any(step["do"] == "end" for step in steps) and not self.prepared:
+            self.scripts.pop(name, None)
+        answer: dict[str, Any] = {"outcomes": [outcome for outcome, _ in results]}
+        if trace := [log for _, logs in results for log in logs]:
+            answer["trace"] = trace
+        return answer
+
+
+def session_of(line: bytes) -> str | None:
+    """The session of a request that is well-formed."""
+    try:
+        request = json.loads(line)
+        whole = all(isinstance(step["do"], str) for step in request["steps"]) and request.get("observe") != "full"
+        return request["session"] if whole and isinstance(request.get("session"), str) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def main() -> None:
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    split = sys.argv.index("--")
+    package, version, *node = sys.argv[split + 1 :]
+    if sys.argv[1:split]:
+        sys.exit(f"no setting {sys.argv[1]!r}")
+    worker = ShellWorker(answers, Shell(node, package), version)
+    worker.hello()
+    worker.work()
+
+
+if __name__ == "__main__":
+    main()
