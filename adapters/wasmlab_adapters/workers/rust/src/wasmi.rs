@@ -3,7 +3,7 @@
 use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
     AsContextMut, Caller, CompilationMode, Config, Error, Extern, ExternRef, Func, Instance, Module, Nullable, Store,
-    TrapCode, Val,
+    StoreLimits, StoreLimitsBuilder, TrapCode, Val,
 };
 
 use crate::engine::{Engine, Failure, Flags, HOST_DEPTH, HOST_TRAP, Import, Provider, log, reenter};
@@ -19,10 +19,13 @@ pub struct Own {
     lab: Vec<(&'static str, Func)>,
 }
 
-#[derive(Default)]
 struct Data {
     callee: Option<Instance>,
+    limits: StoreLimits,
 }
+
+/// Elements of a table: wasmi has no limit of its own, and tries to get gigabytes.
+const TABLE: usize = 10_000_000;
 
 impl Engine for Chosen {
     const NAME: &'static str = "wasmi";
@@ -51,7 +54,9 @@ impl Engine for Chosen {
     }
 
     fn store(&self) -> Own {
-        let mut store = Store::new(&self.engine, Data::default());
+        let limits = StoreLimitsBuilder::new().table_elements(TABLE).build();
+        let mut store = Store::new(&self.engine, Data { callee: None, limits });
+        store.limiter(|data| &mut data.limits);
         let lab = lab(&mut store);
         Own { store, lab }
     }
