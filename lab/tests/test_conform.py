@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -323,3 +324,21 @@ def test_suites_of_proposals_that_are_there(name: str, proposal: str, checks: in
         tallies = [conform.run_script(script, engine) for script in scripts]
     assert [failure for found in tallies for failure in found.failures] == []
     assert sum(found.passed for found in tallies) == sum(found.total for found in tallies) == checks
+
+
+def test_an_interruption_ends_the_processes_in_the_middle_of_a_script(tmp_path: Path) -> None:
+    """Whoever interrupts does not wait for a file to be done."""
+    quick, endless = tmp_path / "quick.wast", tmp_path / "endless.wast"
+    quick.write_text("(module)\n")
+    calls = '(assert_return (invoke "f"))\n' * 1000
+    endless.write_text(f'(module (func (export "f") (loop $l (br $l))))\n{calls}')
+    results = conform.run([*conform.collect(quick), *conform.collect(endless)], ["ref/py"], 2)
+    script, _ = next(results)
+    assert script.name == "quick.wast"
+    processes = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())  # type: ignore[attr-defined]
+    assert processes
+    for process in processes:
+        process.join()
+    assert 128 + signal.SIGTERM in {process.exitcode for process in processes}  # of one that is idle it is 0

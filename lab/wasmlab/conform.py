@@ -6,6 +6,9 @@ it says so itself or the module it needs was; neither counts as passed.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -396,6 +399,21 @@ def _count(tally: Tally, status: str, failure: Failure) -> None:
 _engines: dict[str, Engine] = {}
 
 
+def _ready() -> None:
+    """A process begins: the parent alone hears of Ctrl-C, and says when to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    """End with the engines, some of which may be in containers, in the middle of whatever is done."""
+    try:
+        for engine in _engines.values():
+            engine.close()
+    finally:
+        os._exit(128 + signal.SIGTERM)
+
+
 def _run_one(script: Script, names: Sequence[str]) -> tuple[Script, dict[str, Tally]]:
     for name in names:
         if name not in _engines:
@@ -404,13 +422,18 @@ def _run_one(script: Script, names: Sequence[str]) -> tuple[Script, dict[str, Ta
 
 
 def run(scripts: Iterable[Script], names: Sequence[str], jobs: int) -> Iterator[tuple[Script, dict[str, Tally]]]:
-    """Results as they come, the largest files first; `jobs` processes with engines of their own."""
+    """Results as they come, the largest files first; `jobs` processes with engines of their own.
+
+    Whoever is interrupted in between ends them, whatever they are at.
+    """
     order = sorted(scripts, key=lambda script: -script.path.stat().st_size)
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
+    with ProcessPoolExecutor(max_workers=jobs, initializer=_ready) as pool:
         futures = [pool.submit(_run_one, script, names) for script in order]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
