@@ -56,3 +56,10 @@ def test_programs(tmp_path: Path) -> None:
     (tmp_path / "bin" / "x-1.2").unlink()
     with pytest.raises(EngineUnavailable, match="has no none or bin/x-"):
         run(row, tmp_path)
+
+
+def test_a_host_is_the_command_of_another_engine() -> None:
+    row = EngineRow("x", module="wasmlab_adapters.strays", host="v8", arguments=("{flags}", "--", "{host}", "y"))
+    choice = Choice(row, None, FLAGS, "1.2", "amd64", None, ("loader", "node"))
+    argv, _ = command(choice, local_layout(None))
+    assert argv[4:] == ["a=true", "b=false", "c=7", "--", "loader", "node", "y"]

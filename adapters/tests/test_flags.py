@@ -25,6 +25,7 @@ pytestmark = pytest.mark.engine
         ("silverfir+tier=fast", "tier=fast"),
         ("wasmer+compiler=fast", "compiler=fast"),
         ("endive+mode=compiler", "no compiler"),
+        ("binaryen+level=O9", "no level O9"),
     ],
 )
 def test_what_an_engine_does_not_know_is_refused(name: str, said: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ def test_a_row_concerns_columns_and_covers_checks() -> None:
     assert not row.concerns("core", "v8/liftoff", "26.10.0", "arm64")
     assert not row.concerns("core", "v8", "22.1.0", "amd64")
     assert not row.concerns("wasi", "v8", "26.10.0", "amd64")
+    several = replace(row, engine="binaryen|binaryen/O[12]")
+    names = ("binaryen", "binaryen/O1", "binaryen/O3", "binaryen-exec")
+    assert [several.concerns("core", name, "26.10.0", "amd64") for name in names] == [True, True, False, False]
     assert row.covers("table_get.wast", 12, "assert_trap")
     assert not row.covers("table_get.wast", 13, "assert_trap")
     assert covers(row.at[0], "table_get.wast")

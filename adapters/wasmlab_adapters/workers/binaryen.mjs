@@ -115,7 +115,13 @@ function program(file, ...args) {
 }
 
 const [what, ...args] = process.argv.slice(2);
-const answer = await { library, program }[what](...args);
+let answer;
+try {
+  answer = await { library, program }[what](...args);
+} catch (error) {
+  fs.writeSync(2, error.message + "\n");
+  process.exit(1);
+}
 const chunk = Buffer.alloc(1 << 20);
 let parts = [];
 fs.writeSync(1, "ready\n");

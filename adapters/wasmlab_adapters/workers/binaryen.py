@@ -175,7 +175,11 @@ def main() -> None:
     except Unavailable as error:
         worker.lines.say({"unavailable": error.reason, "hint": error.remedy})
         sys.exit(3)
-    worker.version, worker.optimiser = version, Optimiser(node, package, levels[-1] if levels else "O2")
+    worker.version = version
+    try:
+        worker.optimiser = Optimiser(node, package, levels[-1] if levels else "O2")
+    except Ended as ended:
+        ended.follow()
     worker.hello()
     worker.work()
 

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -30,7 +31,7 @@ from wasmlab_ref.limits import Limits
 from wasmlab_ref.outcome import Malformed
 from wasmlab_ref.profile import Profile
 from wasmlab_ref.reader import Reader
-from wasmlab_ref.types import PAGE, FuncRef, FuncType, MemType
+from wasmlab_ref.types import PAGE, FuncRef, FuncType, MemType, TagType
 
 from .binaryen import SCRIPT
 from .node import Ended, Node
@@ -88,14 +89,16 @@ CALLER = """
 (module ${name}
   (import "{of}" {export} (func $called))
   (import "lab" "tell" (func $tell (param i32 i32 i64)))
-  (func (export "go") (param $left i32) (local $threw i32)
+  (func $again (export "again") (param $left i32) (result i32) (local $threw i32)
     (loop $again
       (local.set $threw (i32.const 1))
       (block $thrown
         (try_table (catch_all $thrown) (call $called))
         (local.set $threw (i32.const 0)))
       (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
-    (call $tell (i32.const 4) (local.get $threw) (i64.const 0))))"""
+    (local.get $threw))
+  (func (export "go") (param i32)
+    (call $tell (i32.const 4) (call $again (local.get 0)) (i64.const 0))))"""
 OBSERVER = """
 (module ${name}
   (import "{of}" {export} (memory {memory}))
@@ -150,22 +153,63 @@ class Instance:
 
 @dataclass(slots=True)
 class Session:
-    """What the script of a session has done so far."""
+    """What the scripts of a session have done so far.
 
-    commands: list[str] = field(default_factory=lambda: [LAB])
-    """Those that have an effect, a text for each step."""
+    Instances that nothing links are islands of their own: of what was done, a script repeats only what concerns the
+    islands that it is about.  The memory of a bridge is written anew before each use, so that calls leave nothing
+    behind on an island without a memory, table or global.
+    """
+
+    commands: list[tuple[str, str]] = field(default_factory=list)
+    """Those that have an effect, each with the key of an instance that it concerns."""
     instances: dict[str, Instance] = field(default_factory=dict)
     registered: dict[str, Instance] = field(default_factory=dict)
-    of: str = ""
-    """The key of the instance that the script has as "of"."""
     made: int = 0
     helpers: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """Keys of modules that call or observe: by what they do, the key of the instance and the name of the export."""
+    links: dict[str, str] = field(default_factory=dict)
+    """From keys to others of the same island, and so on to one that stands for it."""
+    stateful: set[str] = field(default_factory=set)
+    """The keys that stand for islands with a state."""
 
     def copy(self) -> Session:
         """Another that may go another way."""
-        lists = [*self.commands], {**self.instances}, {**self.registered}
-        return Session(*lists, self.of, self.made, {**self.helpers})
+        found = [*self.commands], {**self.instances}, {**self.registered}, self.made, {**self.helpers}
+        return Session(*found, {**self.links}, {*self.stateful})
+
+    def island(self, key: str) -> str:
+        """The key that stands for the island of an instance."""
+        while key in self.links:
+            key = self.links[key]
+        return key
+
+    def join(self, key: str, others: Iterable[Instance], stateful: bool) -> None:
+        """Link an instance with others."""
+        key = self.island(key)
+        for other in others:
+            if (island := self.island(other.key)) != key:
+                self.links[island] = key
+                stateful = stateful or island in self.stateful
+        if stateful:
+            self.stateful.add(key)
+
+    def sources(self, step: dict[str, Any]) -> list[Instance]:
+        """The instances that an instantiation imports from."""
+        names = {module for module, _ in step["imports"] if module != "lab"}
+        found = [self.registered.get(name) if name is not None else self.instances.get(step["of"]) for name in names]
+        return [instance for instance in found if instance]
+
+    def before(self, steps: list[dict[str, Any]]) -> list[str]:
+        """The commands that a script for some steps has to begin with."""
+        about: list[Instance] = []
+        for step in steps:
+            if step["do"] == "instantiate":
+                about += self.sources(step)
+            elif found := self.instances.get(step.get("name", "")):
+                about.append(found)
+        islands = {self.island(instance.key) for instance in about}
+        every = "lab.callee" in self.registered  # which all that import lab.reenter can call
+        return [LAB, *[text for key, text in self.commands if every or self.island(key) in islands]]
 
 
 @dataclass(slots=True)
@@ -259,76 +303,104 @@ def named(data: bytes, key: str) -> str:
     return f"(module binary {string(data)})"
 
 
+@lru_cache(maxsize=256)
+def has_state(data: bytes) -> bool:
+    """Whether a module has a memory, a table or a global, or imports one."""
+    try:
+        if any(not isinstance(item.type, FuncRef | TagType) for item in interface(data).imports):
+            return True
+        r = Reader(data, 8)
+        while r.pos < r.end:
+            if r.byte() in (4, 5, 6):
+                return True
+            r.bytes(r.u32())
+    except Malformed:
+        pass  # the engine will say so
+    return False
+
+
 class Builder:
-    """The commands of a step, which change the session as if the step succeeded."""
+    """The commands of a step, which change the session as if the step succeeded.
+
+    Each is told with what is to be repeated of it later.
+    """
 
     def __init__(self, session: Session) -> None:
         self.session = session
 
-    def build(self, step: dict[str, Any], known: Outcome | None) -> tuple[str, bool]:
-        """The commands for a step, and whether they have an effect; `known`: how it fails."""
+    def build(self, step: dict[str, Any], known: Outcome | None) -> str:
+        """The commands for a step; `known`: how it fails."""
         if step["do"] == "instantiate":
             return self.instantiate(step, known)
         do = getattr(self, f"do_{step['do']}", None)
         if do is None:
             raise Refused(f"no step {step['do']} here")
-        built: tuple[str, bool] = ("", False) if known else do(step)
-        return built
+        return "" if known else str(do(step))
 
-    def instantiate(self, step: dict[str, Any], known: Outcome | None) -> tuple[str, bool]:
+    def lasting(self, key: str, text: str) -> str:
+        """Commands that are to be repeated, which concern an instance."""
+        if text:
+            self.session.commands.append((key, text))
+        return text
+
+    def instantiate(self, step: dict[str, Any], known: Outcome | None) -> str:
         session, data, key = self.session, base64.b64decode(step["module"]), self.key()
-        sources = {module for module, _ in step["imports"]}
-        of = self.instance(step["of"]) if None in sources else session.registered.get("of")
-        before = ""
-        if sources & {None, "of"} and of and of.key != session.of:
-            session.of = of.key
-            before = f'(register "of" ${of.key})'
+        names = {module for module, _ in step["imports"]}
+        of = self.instance(step["of"]) if None in names else session.registered.get("of")
+        before = f'(register "of" ${of.key})' if names & {None, "of"} and of else ""
         module = named(data, key)
+        if known and known["kind"] not in LASTING:
+            return ""
+        session.join(key, session.sources(step), None not in names and has_state(data))
         if known:  # what it did before it failed stays done
-            return before + (f'(assert_trap {module} "")' if known["kind"] in LASTING else ""), True
+            return self.lasting(key, f'{before}(assert_trap {module} "")')
         with suppress(Malformed):  # the engine will say so
             session.instances[step["name"]] = Instance(key, interface(data))
-        return f'{before}{module} (register "{key}" ${key})', True
+        return self.lasting(key, f'{before}{module} (register "{key}" ${key})')
 
-    def do_register(self, step: dict[str, Any]) -> tuple[str, bool]:
-        session, instance, name = self.session, self.instance(step["name"]), step["as"]
-        session.registered[name] = instance
+    def do_register(self, step: dict[str, Any]) -> str:
+        instance, name = self.instance(step["name"]), step["as"]
+        self.session.registered[name] = instance
         if name == "lab":
-            return "", False
+            return ""
         text = f"(register {string(name)} ${instance.key})"
-        if name == "of":
-            session.of = instance.key
         if name == "lab.callee":
             type_ = instance.face.exports.get("reenter")
             there = isinstance(type_, FuncRef) and instance.face.func_type(type_) == HOST_TYPES["reenter"]
             text += (CALLEE if there else NO_CALLEE).format(name=self.key(), of=instance.key)
-        return text, True
+        return self.lasting(instance.key, text)
 
-    def do_call(self, step: dict[str, Any]) -> tuple[str, bool]:
+    def do_call(self, step: dict[str, Any]) -> str:
         instance = self.instance(step["name"])
         type_ = instance.face.exports.get(step["export"])
         if not isinstance(type_, FuncRef) or instance.face.func_type(type_) != FuncType() or step.get("args"):
             raise Refused(f"export {step['export']} is no function without parameters and results")
-        key, text = self.helper(
-            "call", instance, step["export"], CALLER, {"of": instance.key, "export": string(step["export"])}
-        )
-        return f'{text}(invoke ${key} "go" (i32.const {step.get("repeat", 1)}))', True
+        places = {"of": instance.key, "export": string(step["export"])}
+        key, text = self.helper("call", instance, step["export"], CALLER, places)
+        times = f"(i32.const {step.get('repeat', 1)})"
+        self.effect(instance, f'(invoke ${key} "again" {times})')
+        return f'{text}(invoke ${key} "go" {times})'
 
-    def do_write(self, step: dict[str, Any]) -> tuple[str, bool]:
-        places = self.memory(step)
-        data = bytes.fromhex(step["hex"])
+    def do_write(self, step: dict[str, Any]) -> str:
+        places, data = self.memory(step), bytes.fromhex(step["hex"])
         text = WRITER.format(name=self.key(), at=step["at"], data=string(data), **places)
-        return text, True
+        return self.effect(self.instance(step["name"]), text)
 
-    def do_read(self, step: dict[str, Any]) -> tuple[str, bool]:
+    def effect(self, instance: Instance, text: str) -> str:
+        """Commands that change the state of an island, where it has one."""
+        if self.session.island(instance.key) in self.session.stateful:
+            self.lasting(instance.key, text)
+        return text
+
+    def do_read(self, step: dict[str, Any]) -> str:
         places = self.memory(step)
         key, text = self.helper("observe", self.instance(step["name"]), step["export"], OBSERVER, places)
         if "bytes" in step:
-            return f'{text}(invoke ${key} "part" (i32.const {step["at"]}) (i32.const {step["bytes"]}))', bool(text)
-        return f'{text}(invoke ${key} "all")', bool(text)
+            return f'{text}(invoke ${key} "part" (i32.const {step["at"]}) (i32.const {step["bytes"]}))'
+        return f'{text}(invoke ${key} "all")'
 
-    def do_end(self, step: dict[str, Any]) -> tuple[str, bool]:
-        return "", False
+    def do_end(self, step: dict[str, Any]) -> str:
+        return ""
 
     def instance(self, name: str) -> Instance:
         found = self.session.instances.get(name)
@@ -347,7 +419,7 @@ class Builder:
         if where in self.session.helpers:
             return self.session.helpers[where], ""
         key = self.session.helpers[where] = self.key()
-        return key, text.format(**places, name=key)
+        return key, self.lasting(instance.key, text.format(**places, name=key))
 
     def memory(self, step: dict[str, Any]) -> dict[str, str]:
         """How a module imports and addresses the memory of a step."""
@@ -395,10 +467,13 @@ class Shell:
         known: dict[int, Outcome] = {}
         while True:
             run = Run(session, steps, known)
-            stopped = run.read(*self._printed([*session.commands, *run.commands, mark(len(steps))], seconds))
+            commands = [*session.before(steps), *run.commands, mark(len(steps))]
+            stopped = run.read(*self._printed(commands, seconds))
             if stopped is None:
                 return run
             known[stopped] = run.outcomes[stopped]
+            if not any(run.texts[stopped + 1 :]):
+                return Run(session, steps, known).after(run)
 
     def _printed(self, commands: list[str], seconds: float | None) -> tuple[str, str]:
         """What the shell prints on its standard output and error."""
@@ -418,21 +493,31 @@ class Run:
     """Some steps in a session: the commands for them, and what came of them."""
 
     def __init__(self, session: Session, steps: list[dict[str, Any]], known: dict[int, Outcome]) -> None:
-        self.session, self.steps, self.known = session.copy(), steps, known
-        self.commands: list[str] = []
-        self.outcomes: list[Outcome] = [{"kind": "returned"} for _ in steps]
+        self.session, self.steps, self.known = session.copy(), steps, {**known}
+        self.texts: list[str] = []
+        self.outcomes: list[Outcome] = []
         self.logs: list[list[str]] = [[] for _ in steps]
         builder = Builder(self.session)
         for i, step in enumerate(steps):
-            self.commands.append(mark(i))
             try:
-                text, lasting = builder.build(step, known.get(i))
+                self.texts.append(builder.build(step, known.get(i)))
             except Refused as error:
-                self.known.setdefault(i, {"kind": "unsupported", "detail": str(error)})
-                continue
-            self.commands.append(text)
-            if lasting and text:
-                self.session.commands += [mark(-1), text]
+                self.texts.append("")
+                self.known[i] = {"kind": "unsupported", "detail": str(error)}
+            self.outcomes.append(self.known.get(i, {"kind": "returned"}))
+
+    @property
+    def commands(self) -> Iterator[str]:
+        """Those of the steps, with marks."""
+        for i, text in enumerate(self.texts):
+            yield mark(i)
+            yield text
+
+    def after(self, other: Run) -> Run:
+        """This one, where `other` told already what its steps do."""
+        self.logs = other.logs
+        self.outcomes = [self.known.get(i, outcome) for i, outcome in enumerate(other.outcomes)]
+        return self
 
     def read(self, out: str, errors: str) -> int | None:
         """Read what was printed; the step that stopped the script, None where it came to its end."""
