@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -120,7 +122,32 @@ type request struct {
 	Observe string
 }
 
+// panicked ends the worker where the engine itself gave up, and says where, in a line instead of a long trace.
+func panicked() {
+	if what := recover(); what != nil {
+		fmt.Fprintf(os.Stderr, "panicked at %s: %v\n", place(), what)
+		os.Exit(2)
+	}
+}
+
+// place is that of the panic which is on its way: the frame below those of the runtime.
+func place() string {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(0, callers)])
+	for below := false; ; {
+		frame, more := frames.Next()
+		if below && !strings.HasPrefix(frame.Function, "runtime.") {
+			return fmt.Sprintf("%s:%d", path.Base(frame.File), frame.Line)
+		}
+		below = below || frame.Function == "runtime.gopanic"
+		if !more {
+			return "?"
+		}
+	}
+}
+
 func (w *worker) answer(line []byte) {
+	defer panicked()
 	var asked request
 	err := json.Unmarshal(line, &asked)
 	if err == nil && (asked.ID == nil || asked.Steps == nil) {
