@@ -36,9 +36,11 @@ public final class Worker {
         var given = Arrays.stream(args).skip(1).filter(arg -> !arg.startsWith("--")).toArray();
         var thread = new Thread(null, () -> run(context, args[0], given), "worker", 64L << 20);
         thread.setUncaughtExceptionHandler((which, error) -> {
-            // An internal error of the engine: what it is, and where; frames of the interpreter around it say nothing.
-            System.err.println(error);
-            Arrays.stream(error.getStackTrace()).limit(4).forEach(frame -> System.err.println("\tat " + frame));
+            // An internal error of the engine: where, and what; frames of the interpreter around it say nothing.
+            var place = Arrays.stream(error.getStackTrace())
+                .filter(frame -> frame.getClassName().startsWith("org.graalvm.wasm.")).findFirst()
+                .map(frame -> frame.getFileName() + ":" + frame.getLineNumber()).orElse("?");
+            System.err.println("panicked at " + place + ": " + error);
             System.exit(1);
         });
         thread.start();
