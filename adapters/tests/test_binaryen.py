@@ -12,7 +12,8 @@ from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.registry import resolve
 from wasmlab_adapters.workers.binaryen import links
-from wasmlab_adapters.workers.binaryen_exec import Instance, Run, Session, has_state, mark, named
+from wasmlab_adapters.workers.binaryen_exec import Run
+from wasmlab_adapters.workers.binaryen_script import Instance, Session, has_state, mark, named
 from wasmlab_adapters.workers.lines import Lines
 from wasmlab_adapters.workers.node import Ended, Node
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Register
