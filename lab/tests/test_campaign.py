@@ -16,6 +16,7 @@ from wasmlab.campaign import Shard, derive, generate, siblings_for, telling_rule
 from wasmlab.errors import UsageError
 from wasmlab.hunter import shrink
 from wasmlab.judgement import Arbiter, Judgement
+from wasmlab.known import Known
 from wasmlab.model import REACHED, UNEXAMINED, Batch, Campaign, EngineRecord
 from wasmlab.opening import open_engine
 from wasmlab.parallel import hunt
@@ -26,6 +27,7 @@ from wasmlab.store import Store, load
 from wasmlab_adapters.engine import Engine
 from wasmlab_adapters.errors import EngineUnavailable
 from wasmlab_adapters.registry import resolve
+from wasmlab_matrices.known import KnownDivergence
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome
 
 OPS = ("i32.add", "i32.sub", "i32.xor", "i32.shl", "i32.div_s", "i32.rem_u")
@@ -340,6 +342,33 @@ def test_what_shows_always_is_confirmed_each_time(tmp_path: Path) -> None:
     assert found.confirmed == (3, 3)
     assert found.trace[-1][1] == "i32.xor"
     assert found.trace[-1][2] != found.trace[-1][3]
+
+
+class Both(zoo.LocalEngine):
+    """Two bugs."""
+
+    def collect(self) -> zoo.Answer:
+        self.bug = zoo.BUGS["xor-lsb" if "i32.xor" in opcodes(self.queue[0][0]) else "shl-high"]
+        return super().collect()
+
+
+@pytest.mark.parametrize(
+    ("signature", "found"), [("*", {"i32.xor [i32]"}), ("*i32*", {"i32.xor [i32]", "i32.shl [i32]"})]
+)
+def test_what_a_row_explains_whatever_the_instructions_is_reduced_once(
+    tmp_path: Path, signature: str, found: set[str]
+) -> None:
+    def resolve(name: str) -> zoo.LocalEngine:
+        return Both(name) if name == "both" else zoo.resolve(name)
+
+    row = KnownDivergence("both", "*", f"ref returned / both returned at invoke: {signature}", "a.wast", "why", "where")
+    names = ("ref", "both")
+    with Store(tmp_path, campaign(*names)) as store:
+        hunt(plan(*names, resolve=resolve, known=Known((row,))), store, 1, lambda: False)
+    run = load(tmp_path)
+    assert all(divergence.known == "why where" for divergence in run.divergences)
+    assert {divergence.signature.partition(": ")[2] for divergence in run.divergences} == found
+    assert sum(divergence.count for divergence in run.divergences) == run.counters["diverge"] > 50
 
 
 class Tired(zoo.LocalEngine):

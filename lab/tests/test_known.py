@@ -56,6 +56,17 @@ def test_a_row_may_ask_for_something_in_the_modules() -> None:
     assert not explained(row(modules="i32.ctz"))
 
 
+def test_a_large_case_is_explained_by_rows_that_say_nothing_of_instructions() -> None:
+    def large(found: KnownDivergence) -> bool:
+        engines = [zoo.resolve(name) for name in ("ref", "x")]
+        return bool(Known((found,)).reason(signature_of(CLZ, WRONG), CLZ, engines, large=True))
+
+    assert not large(row())
+    assert large(row(signature="ref returned / x* at *: *"))
+    assert not large(row(signature="ref returned / x* at *: *", modules="i32.clz"))
+    assert not large(row(signature="ref returned / x* at *: *", modules=";; invalid: type mismatch"))
+
+
 def test_every_engine_at_fault_needs_a_row() -> None:
     outcomes = {"ref": WRONG.outcomes["ref"], "x": WRONG.outcomes["x"], "y": WRONG.outcomes["x"]}
     both = Verdict("diverge", "", 1, "invoke", (("ref",), ("x", "y")), outcomes)

@@ -83,6 +83,8 @@ class Hunter:
         self._said: dict[tuple[str, str], str] = {}
         self._met: Counter[str] = Counter()
         self._stale: Counter[str] = Counter()
+        self._engines: dict[str, EngineLike] = {}
+        self._explained: dict[str, str] = {}
 
     def examine(
         self,
@@ -139,6 +141,9 @@ class Hunter:
     ) -> Verdict | None:
         key = str(key_of(verdict))
         self._met[key] += 1
+        if id_ := self._explained.get(self._rows(case, names, verdict), ""):
+            batch.again[id_] += 1
+            return verdict
         alike = ""
         if not costly(verdict):
             alike, case, verdict = self._beyond_known(case, names, verdict, rerun)
@@ -167,6 +172,9 @@ class Hunter:
                 fields, signature = shrink(case, again, engines, self.judgement, budget, tries)
                 fields["sentence"] += models
                 known = self.plan.known.reason(signature, fields["reduced"], engines)
+                self._engines.update((engine.name, engine) for engine in engines)
+                if rows := known and self._rows(case, names, verdict):
+                    self._explained.setdefault(rows, signature.id)
                 new = not any(
                     set(other.opcodes).issubset(signature.opcodes) and other.values == signature.values
                     for other in self._signatures[key].values()
@@ -188,6 +196,16 @@ class Hunter:
             self._said[said] = signature.id
         batch.divergences.append(Divergence(index=index, known=known, **fields))
         return again
+
+    def _rows(self, case: Case, names: tuple[str, ...], verdict: Verdict) -> str:
+        """What the rows of known divergences say that explain one as it is; "" if none do, or an engine is new here.
+
+        Where they explained one before, reducing another brings nothing.
+        """
+        engines = [self._engines[name] for name in names if name in self._engines]
+        if len(engines) < len(names) or not self.plan.known.rows:
+            return ""
+        return self.plan.known.reason(signature_of(case, verdict), case, engines, large=True)
 
     def _beyond_known(
         self, case: Case, names: tuple[str, ...], verdict: Verdict, rerun: Rerun

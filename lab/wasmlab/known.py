@@ -24,21 +24,28 @@ class Known:
 
     rows: tuple[KnownDivergence, ...] = ()
 
-    def reason(self, signature: Signature, case: Case, engines: Iterable[Any]) -> str:
-        """Reasons and links of the rows that explain what each engine at fault does; "" if one is not explained."""
+    def reason(self, signature: Signature, case: Case, engines: Iterable[Any], large: bool = False) -> str:
+        """Reasons and links of the rows that explain what each engine at fault does; "" if one is not explained.
+
+        A `large` case is one that was not reduced: only rows that do not need it count.
+        """
         versions = {engine.name: str(getattr(engine, "version", "")) for engine in engines}
-        found = [self._reason(name, alone, case, versions) for name, alone in signature.alone()]
+        rows = [row for row in self.rows if row.sweeping] if large else self.rows
+        found = [_reason(rows, name, alone, case, versions) for name, alone in signature.alone()]
         return "; ".join(dict.fromkeys(found)) if all(found) else ""
 
-    def _reason(self, name: str, signature: Signature, case: Case, versions: Mapping[str, str]) -> str:
-        for row in self.rows:
-            if (
-                row.concerns(name, versions.get(name, ""))
-                and fnmatchcase(str(signature), row.signature)
-                and (not row.modules or re.search(row.modules, account(case)))
-            ):
-                return f"{row.reason} {row.link}"
-        return ""
+
+def _reason(
+    rows: Iterable[KnownDivergence], name: str, signature: Signature, case: Case, versions: Mapping[str, str]
+) -> str:
+    for row in rows:
+        if (
+            row.concerns(name, versions.get(name, ""))
+            and fnmatchcase(str(signature), row.signature)
+            and (not row.modules or re.search(row.modules, account(case)))
+        ):
+            return f"{row.reason} {row.link}"
+    return ""
 
 
 def known_divergences() -> Known:

@@ -49,6 +49,12 @@ class KnownDivergence:
         """The engine that is asked whether the case still shows it."""
         return self.engine.replace("*", "")
 
+    @property
+    def sweeping(self) -> bool:
+        """Does it say nothing of instructions, only of what validation has against a module?  Then a case need not be
+        small to be explained by it."""
+        return self.signature.endswith((" at *", ": *")) and (not self.modules or self.modules.startswith(";; "))
+
     def concerns(self, engine: str, version: str) -> bool:
         """Is it about this engine?"""
         return fnmatchcase(engine, self.engine) and fnmatchcase(version, self.versions)
