@@ -78,6 +78,7 @@ const host = (() => {
       linking: new RegExp(  // traps in a start function or of a segment
         "^(unreachable|out of bounds|integer|invalid conversion|un\\w+ element|indirect call)|out of table bounds" +
         "|is uninitialized|differ in the indirect call|out-of-bounds \\(memory"),
+      again: scriptHost.again, spoils: /^Specified memory was not declared/,  // what is not linked is tried for ever
     };
   if (typeof scriptArgs !== "undefined")
     return {
@@ -366,8 +367,11 @@ const steps = {
   end() {},
 };
 
+let spoiled = false;  // nothing can be linked in this context any more
+
 function outcome(error) {
   const name = (error && error.name) || typeof error, detail = String((error && error.message) || error).slice(0, 2000);
+  spoiled ||= host.spoils !== undefined && host.spoils.test(detail);
   if (isException(error)) return { kind: "threw" };
   if (error instanceof Unsupported) return { kind: "unsupported", detail };
   // What the JavaScript API limits is valid, but for 65,536 pages of a memory with 32 bits.
@@ -427,6 +431,6 @@ function answer(line) {
 // GraalJS reads an import once for all of its name; a new memory costs it less than to clear one byte by byte.
 const habits = host.byName ? { linking: "names" } : { bridge_memory: true };
 const hello = { protocol: 1, engine: host.name, version: host.version || host.args[1] || "unknown", values: "bridge", ...habits };
-host.say(JSON.stringify({ ...hello, features: features() }));
+if (!host.again) host.say(JSON.stringify({ ...hello, features: features() }));
 if (host.serve) host.serve(answer);
-else for (let line = host.next(); line !== null; line = host.next()) answer(line);
+else for (let line; !(spoiled && !sessions.size) && (line = host.next()) !== null; ) answer(line);

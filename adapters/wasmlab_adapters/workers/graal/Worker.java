@@ -22,6 +22,7 @@ import org.graalvm.polyglot.proxy.ProxyObject;
 public final class Worker {
     private static final BufferedReader IN =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8), 1 << 20);
+    private static boolean over; // there are no requests any more
     private static final OutputStream OUT = new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16);
 
     /** Arguments: javascript.js, what it is called with, and options of engines, `--option=value`. */
@@ -46,17 +47,24 @@ public final class Worker {
         thread.start();
     }
 
+    /** Serve, in a context after the other where the script says that one can do no more. */
     private static void run(Context.Builder builder, String script, Object[] args) {
+        for (boolean again = false; !over; again = true) {
+            serve(builder, script, args, again);
+        }
+        System.exit(0);
+    }
+
+    private static void serve(Context.Builder builder, String script, Object[] args, boolean again) {
         try (var context = builder.build()) {
             var host = context.getBindings("js");
             host.putMember("scriptHost", ProxyObject.fromMap(java.util.Map.of(
-                "name", "GraalWasm", "args", ProxyArray.fromArray(args),
+                "name", "GraalWasm", "args", ProxyArray.fromArray(args), "again", again,
                 "text", (ProxyExecutable) values -> text(values[0].asString()),
                 "next", (ProxyExecutable) values -> next(),
                 "keep", (ProxyExecutable) values -> say(values[0].asString(), false),
                 "say", (ProxyExecutable) values -> say(values[0].asString(), true))));
             context.eval(Source.newBuilder("js", text(script), "javascript.js").buildLiteral());
-            System.exit(0);
         }
     }
 
@@ -73,7 +81,9 @@ public final class Worker {
             if (!IN.ready()) {
                 OUT.flush();
             }
-            return IN.readLine();
+            String line = IN.readLine();
+            over = line == null;
+            return line;
         } catch (IOException error) {
             throw new UncheckedIOException(error);
         }
