@@ -30,7 +30,8 @@ from .node import Ended, Node
 from .ref_fast import FastWorker
 from .ref_py import Outcome, configured
 
-SCRIPT = str(Path(__file__).with_name("binaryen.mjs"))
+SCRIPT = ("--stack-size=6000", str(Path(__file__).with_name("binaryen.mjs")))
+"""With most of the usual stack of 8 MiB, in KiB: both the library and the interpreter recur over code."""
 FLAGS = {
     "mvp": ["MutableGlobals"],
     "sign-extension": ["SignExt"],
@@ -65,7 +66,7 @@ class Optimiser:
 
     def __init__(self, node: list[str], package: str, level: str) -> None:
         flags = [flag for flags in FLAGS.values() for flag in flags]
-        self.node = Node([*node, SCRIPT, "library", f"{package}/index.js", level, *flags])
+        self.node = Node([*node, *SCRIPT, "library", f"{package}/index.js", level, *flags])
         self.known = FEATURES.keys() - (UNFLAT if level == "O4" else set())
         self.transformed = lru_cache(maxsize=256)(self._transformed)
 

@@ -107,7 +107,7 @@ class Shell:
 
     def __init__(self, node: list[str], package: str) -> None:
         self._file = os.memfd_create("script")
-        self._command = [*node, SCRIPT, "program", f"{package}/bin/wasm-shell", f"/proc/self/fd/{self._file}"]
+        self._command = [*node, *SCRIPT, "program", f"{package}/bin/wasm-shell", f"/proc/self/fd/{self._file}"]
         self._node: Node | None = None
 
     def run(self, session: Session, steps: list[dict[str, Any]], seconds: float | None = None) -> Run:
