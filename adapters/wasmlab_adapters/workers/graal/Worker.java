@@ -23,6 +23,7 @@ public final class Worker {
     private static final BufferedReader IN =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8), 1 << 20);
     private static boolean over; // there are no requests any more
+    private static String retried; // the request that the next context begins with
     private static final OutputStream OUT = new BufferedOutputStream(new FileOutputStream(FileDescriptor.out), 1 << 16);
 
     /** Arguments: javascript.js, what it is called with, and options of engines, `--option=value`. */
@@ -49,17 +50,19 @@ public final class Worker {
 
     /** Serve, in a context after the other where the script says that one can do no more. */
     private static void run(Context.Builder builder, String script, Object[] args) {
-        for (boolean again = false; !over; again = true) {
+        for (var again = false; !over; again = true) {
             serve(builder, script, args, again);
         }
         System.exit(0);
     }
 
     private static void serve(Context.Builder builder, String script, Object[] args, boolean again) {
+        Object repeated = again ? retried == null ? "" : retried : false;
         try (var context = builder.build()) {
             var host = context.getBindings("js");
             host.putMember("scriptHost", ProxyObject.fromMap(java.util.Map.of(
-                "name", "GraalWasm", "args", ProxyArray.fromArray(args), "again", again,
+                "name", "GraalWasm", "args", ProxyArray.fromArray(args), "again", repeated,
+                "retry", (ProxyExecutable) values -> retried = values[0].asString(),
                 "text", (ProxyExecutable) values -> text(values[0].asString()),
                 "next", (ProxyExecutable) values -> next(),
                 "keep", (ProxyExecutable) values -> say(values[0].asString(), false),
@@ -81,7 +84,9 @@ public final class Worker {
             if (!IN.ready()) {
                 OUT.flush();
             }
-            String line = IN.readLine();
+            String line = retried;
+            retried = null;
+            line = line == null ? IN.readLine() : line;
             over = line == null;
             return line;
         } catch (IOException error) {
