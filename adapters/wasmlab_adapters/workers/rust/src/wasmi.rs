@@ -24,8 +24,9 @@ struct Data {
     limits: StoreLimits,
 }
 
-/// Elements of a table: wasmi has no limit of its own, and tries to get gigabytes.
+/// Elements of a table, and bytes of a memory: wasmi has no limits of its own, and tries to get gigabytes.
 const TABLE: usize = 10_000_000;
+const MEMORY: usize = 1 << 31;
 
 impl Engine for Chosen {
     const NAME: &'static str = "wasmi";
@@ -54,7 +55,7 @@ impl Engine for Chosen {
     }
 
     fn store(&self) -> Own {
-        let limits = StoreLimitsBuilder::new().table_elements(TABLE).build();
+        let limits = StoreLimitsBuilder::new().table_elements(TABLE).memory_size(MEMORY).build();
         let mut store = Store::new(&self.engine, Data { callee: None, limits });
         store.limiter(|data| &mut data.limits);
         let lab = lab(&mut store);
@@ -129,6 +130,9 @@ fn ended(error: Error) -> Failure {
         ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) => {
             Failure::new("trapped", "TableOutOfBounds")
         }
+        ErrorKind::Instantiation(
+            InstantiationError::FailedToInstantiateMemory(_) | InstantiationError::FailedToInstantiateTable(_),
+        ) => Failure::new("exhausted", format!("memory: {error}")),
         ErrorKind::Instantiation(_) | ErrorKind::Linker(_) => Failure::new("unlinkable", error),
         ErrorKind::Memory(_) | ErrorKind::Table(_) => Failure::new("exhausted", format!("memory: {error}")),
         _ => Failure::unsupported(error),
