@@ -64,7 +64,7 @@ def alone(target: Target, size: int, times: int) -> float | None:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         options = [word for word in target.argv[at + 1 :] if word == "--"]
         command = [*target.argv[:at], str(Path(__file__).with_name("loop.js")), *options, str(count)]
-        subprocess.run(command, env={**os.environ, **target.env}, check=True)
+        subprocess.run(command, env={**os.environ, **target.env}, check=True, stdin=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
