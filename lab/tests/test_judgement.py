@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 from zoo import case_of
 
 from wasmlab.choices import choices_of, explain, probes, profile_of, short
-from wasmlab.judgement import Arbiter, Judgement
+from wasmlab.judgement import FUEL, Arbiter, Judgement
 from wasmlab.opening import open_engine
 from wasmlab.oracle import Answer, Verdict
 from wasmlab_ref.case import Case, Instantiate, Invoke, Outcome, Read
@@ -419,3 +420,37 @@ def test_without_anything_open_bits_are_compared(arbiter: Arbiter) -> None:
 def test_there_are_enough_of_both() -> None:
     assert len(PERMITTED) + len(OTHER_CHOICES) >= 30
     assert len(FORBIDDEN) >= 30
+
+
+class Stub:
+    """An engine that ends as it is told to, and counts what it is asked."""
+
+    features = frozenset[str]()
+
+    def __init__(self, name: str, outcome: Outcome, profiles: bool = False) -> None:
+        self.name, self.outcome, self.profiles = name, outcome, profiles
+        self.asked: list[dict[str, object]] = []
+
+    def submit(self, case: Case, **keys: object) -> None:
+        self.asked.append(keys)
+
+    def collect(self) -> SimpleNamespace:
+        return SimpleNamespace(outcomes=(self.outcome,), trace=())
+
+
+@pytest.mark.parametrize(
+    "endless", [Outcome("timed out", detail="no answer within 5 s"), Outcome("exhausted", detail="fuel")]
+)
+def test_a_case_that_does_not_end_for_the_first_is_not_asked_of_the_others(endless: Outcome) -> None:
+    case = Case((), (Instantiate("a", 0),))
+    ref, other = Stub("ref", endless, profiles=True), Stub("other", Outcome("returned"))
+    verdict, answers = Judgement(frozenset()).compare([ref, other], case, first=1)
+    assert verdict.kind == "inconclusive"
+    assert answers.keys() == {"ref"}
+    assert not other.asked
+    assert ref.asked == [{"more": {"fuel": FUEL}}]
+    ref.outcome = Outcome("returned")
+    assert Judgement(frozenset()).compare([ref, other], case, 2.0, first=1)[0].kind == "agree"
+    assert other.asked == [{"deadline": 2.0}]
+    ref.outcome = endless
+    assert Judgement(frozenset()).compare([ref, other], case)[1].keys() == {"ref", "other"}

@@ -25,7 +25,7 @@ from .choices import Choices, choices_of, probes, profile_of
 from .flights import WINDOW, Flight, Flights
 from .foreign import plain
 from .hunter import Hunter
-from .judgement import ABSENT, Again, Arbiter, Judgement
+from .judgement import ABSENT, Again, Arbiter, Judgement, fuelled
 from .model import LEFT_OUT, REACHED, SPENT, TAKEN, UNEXAMINED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
 from .plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, EngineLike, Plan, start_all
@@ -269,7 +269,8 @@ class Shard:
         def again(name: str) -> Answer:
             if name not in self._spares:
                 (self._spares[name],) = start_all([self.plan.resolve(name)], self._stack, STARTS)
-            answer: Answer = self._spares[name].run(case, observe="full")
+            spare = self._spares[name]
+            answer: Answer = spare.run(case, observe="full", **fuelled(spare))
             return answer
 
         return again

@@ -17,9 +17,9 @@ from wasmlab_ref.case import Case
 from .choices import choices_of
 from .crew import Crew, Question
 from .foreign import plain
-from .judgement import Again, Judgement
+from .judgement import Again, Judgement, endless
 from .model import Batch, Divergence, kept
-from .oracle import BROKEN, Verdict, pairs
+from .oracle import BROKEN, Answer, Verdict, pairs
 from .plan import STARTS, EngineLike, Plan, start_all
 from .reduce import Budget, Parts, reduce
 from .signature import Signature, key_of, opcodes, parts, signature_of, size
@@ -215,8 +215,13 @@ class Hunter:
             less = without(case, signature.opcodes) if len(signature.opcodes) <= TELLING else None
             if less is None:
                 continue
-            again = rerun(less)
-            found = self.judgement.verdict(less, {name: again(name) for name in names}, again)
+            again, answers = rerun(less), dict[str, Answer]()
+            for name in names:
+                if not any(endless(answer) for answer in answers.values()):
+                    answers[name] = again(name)
+            if len(answers) < len(names):
+                continue
+            found = self.judgement.verdict(less, answers, again)
             if found.kind == "agree":
                 return signature.id, case, verdict
             if not found.diverges or costly(found):
@@ -326,7 +331,7 @@ def shrink(
 
     def question(asked: Sequence[EngineLike], judge: Judgement) -> Question:
         def same(candidate: Case) -> bool:
-            verdicts = (judge.compare(asked, candidate, deadline)[0] for _ in range(tries))
+            verdicts = (judge.compare(asked, candidate, deadline, first=1)[0] for _ in range(tries))
             return any(found.diverges and key_of(found) == key for found in verdicts)
 
         return same

@@ -96,15 +96,20 @@ class Judgement:
         return self._called_for(case, answers, found) if found.kind == "inconclusive" else found
 
     def compare(
-        self, engines: Sequence[Any], case: Case, deadline: float | None = None
+        self, engines: Sequence[Any], case: Case, deadline: float | None = None, first: int = 0
     ) -> tuple[Verdict, dict[str, Answer]]:
-        """Run a case on every engine, at once, and judge it."""
-        for engine in engines:
-            if deadline is None:
-                engine.submit(case)
-            else:
-                engine.submit(case, deadline=deadline)
-        answers: dict[str, Answer] = {engine.name: engine.collect() for engine in engines}
+        """Run a case on every engine, at once, and judge it.
+
+        Where the `first` ones do not come to an end the others are not asked: what was changed in a case may have ended
+        a loop, which engines without fuel would go round until their deadline.
+        """
+        answers: dict[str, Answer] = {}
+        for several in (engines[:first], engines[first:]):
+            if any(endless(answer) for answer in answers.values()):
+                return Verdict("inconclusive", "it does not end"), answers
+            for engine in several:
+                engine.submit(case, **({} if deadline is None else {"deadline": deadline}), **fuelled(engine, first))
+            answers |= {engine.name: engine.collect() for engine in several}
         by_name = {engine.name: engine for engine in engines}
         return self.verdict(case, answers, lambda name: by_name[name].run(case, observe="full")), answers
 
@@ -233,6 +238,16 @@ def beyond(data: bytes, features: frozenset[str]) -> str:
 def _tired(answer: Answer) -> int | None:
     """The first step at which an engine ran out of time or of stack."""
     return next((at for at, outcome in enumerate(answer.outcomes) if is_tired(outcome)), None)
+
+
+def fuelled(engine: Any, wanted: int = 1) -> dict[str, Any]:
+    """What else to ask of an engine, so that a loop without end costs it milliseconds: the reference counts."""
+    return {"more": {"fuel": FUEL}} if wanted and getattr(engine, "profiles", False) else {}
+
+
+def endless(answer: Answer) -> bool:
+    """Did an engine give a case up that may have no end?"""
+    return any(o.kind == "timed out" or (o.kind == "exhausted" and "fuel" in o.detail) for o in answer.outcomes)
 
 
 def is_tired(outcome: Outcome) -> bool:
