@@ -28,7 +28,7 @@ from .hunter import Hunter
 from .judgement import ABSENT, Again, Arbiter, Judgement, fuelled
 from .model import LEFT_OUT, REACHED, SPENT, TAKEN, UNEXAMINED, Batch, Divergence, EngineRecord, Progress, Sample, kept
 from .oracle import Answer
-from .plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, EngineLike, Plan, start_all
+from .plan import SIBLINGS, SIBLINGS_ABROAD, STARTS, EngineLike, Plan, start_all, takes_profiles
 from .signature import opcodes, size
 
 if TYPE_CHECKING:
@@ -323,11 +323,6 @@ def _complete(ends: Sequence[Sequence[Outcome]], observed: bool) -> bool:
         len(end) == 1 and end[0].kind == kind and (observed or kind != "returned" or bool(end[0].values))
         for end in ends
     )
-
-
-def takes_profiles(engine: EngineLike) -> bool:
-    """Can it make each choice that the standard leaves to engines?"""
-    return bool(getattr(engine, "profiles", False))
 
 
 def asked(engine: EngineLike, profile: dict[str, str | int] | None) -> EngineLike:

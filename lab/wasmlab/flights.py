@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,12 +63,14 @@ class Flights:
 
     def launch(self, index: int, case: Case, telling: Sequence[EngineLike]) -> None:
         """Hand a case to every engine, but to stragglers that have enough; `telling` are asked for rules."""
-        load = Counter(name for flight in self._flights for name in flight.missing)
-        load.update(name for flight in self._held for name in flight.answers)
-        takers = [e for e in self._engines if e.name not in self._stragglers or load[e.name] < WINDOW]
+        takers = [e for e in self._engines if e.name not in self._stragglers or self._load(e.name) < WINDOW]
         for engine in takers:
             engine.submit(case, observe="rules" if engine in telling else "digest")
         self._flights.append(Flight(index, case, {engine.name: engine for engine in takers}))
+
+    def _load(self, name: str) -> int:
+        """How many cases an engine has not answered, or has, but nobody has looked into them."""
+        return sum(name in flight.missing for flight in self._flights) + sum(name in f.answers for f in self._held)
 
     def landed(self, least: int) -> Iterator[Flight]:
         """Cases that are answered, until less than `least` are waited for: the oldest first, but for stragglers'."""

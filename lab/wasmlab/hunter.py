@@ -118,6 +118,8 @@ class Hunter:
 
         Each costs seconds to start, of which confirming one difference takes five.
         """
+        if not any(self._emulated(name) for name in names[1:]):
+            return names
         groups = judged(names).groups
         odd = {name for group in groups[1:] or groups for name in group}
         fewer = tuple(name for name in names if name == names[0] or name in odd or not self._emulated(name))
@@ -217,8 +219,9 @@ class Hunter:
                 continue
             again, answers = rerun(less), dict[str, Answer]()
             for name in names:
-                if not any(endless(answer) for answer in answers.values()):
-                    answers[name] = again(name)
+                answers[name] = again(name)
+                if endless(answers[name]):
+                    break
             if len(answers) < len(names):
                 continue
             found = self.judgement.verdict(less, answers, again)

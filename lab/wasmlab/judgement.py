@@ -19,6 +19,7 @@ from wasmlab_ref.taint_rules import may_be_open
 
 from .choices import Choices, nan_profile_of, profile_of
 from .oracle import BROKEN, Answer, Verdict, judge, partition, sentence
+from .plan import takes_profiles
 from .signature import opcodes
 
 ARBITER = "the standard"
@@ -108,7 +109,8 @@ class Judgement:
             if any(endless(answer) for answer in answers.values()):
                 return Verdict("inconclusive", "it does not end"), answers
             for engine in several:
-                engine.submit(case, **({} if deadline is None else {"deadline": deadline}), **fuelled(engine, first))
+                more = fuelled(engine) if first else {}
+                engine.submit(case, **({} if deadline is None else {"deadline": deadline}), **more)
             answers |= {engine.name: engine.collect() for engine in several}
         by_name = {engine.name: engine for engine in engines}
         return self.verdict(case, answers, lambda name: by_name[name].run(case, observe="full")), answers
@@ -240,9 +242,9 @@ def _tired(answer: Answer) -> int | None:
     return next((at for at, outcome in enumerate(answer.outcomes) if is_tired(outcome)), None)
 
 
-def fuelled(engine: Any, wanted: int = 1) -> dict[str, Any]:
+def fuelled(engine: Any) -> dict[str, Any]:
     """What else to ask of an engine, so that a loop without end costs it milliseconds: the reference counts."""
-    return {"more": {"fuel": FUEL}} if wanted and getattr(engine, "profiles", False) else {}
+    return {"more": {"fuel": FUEL}} if takes_profiles(engine) else {}
 
 
 def endless(answer: Answer) -> bool:

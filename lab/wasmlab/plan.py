@@ -39,6 +39,11 @@ class EngineLike(Protocol):
     def __exit__(self, *_: Any) -> Any: ...
 
 
+def takes_profiles(engine: EngineLike) -> bool:
+    """Can it make each choice that the standard leaves to engines?"""
+    return bool(getattr(engine, "profiles", False))
+
+
 STARTS = 3
 """How often an engine is started whose start has succeeded before: on a busy machine one may take too long."""
 
